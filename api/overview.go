@@ -1,0 +1,351 @@
+package api
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"roundtable/chain"
+	"roundtable/cluster"
+	"roundtable/cluster/control"
+	"roundtable/cluster/health"
+	"roundtable/fsm"
+)
+
+// sight is all that one answer is made of, looked at once.
+type sight struct {
+	self        string
+	now         time.Time
+	state       *fsm.State
+	peers       map[string]health.Peer
+	leader      string
+	term        uint64
+	leading     bool
+	candidates  []control.Candidate
+	leaseReason string             // of the member that leads
+	doubled     uint64             // seen here
+	servers     []cluster.RaftPeer // of the raft group; empty: not known
+}
+
+func (s *Server) look() sight {
+	state, _ := s.cfg.Cluster.View()
+	leader, _ := s.cfg.Cluster.Leader()
+	candidates := slices.Clone(s.cfg.Control.Candidates())
+	for i := range candidates {
+		candidates[i].Reason = words(candidates[i].Reason)
+	}
+	return sight{
+		self: s.cfg.Self, now: s.cfg.Now(), state: state, peers: s.cfg.Cluster.Peers(), leader: leader, term: s.cfg.Cluster.Metrics().Term,
+		leading: s.cfg.Cluster.IsLeader(), candidates: candidates, leaseReason: s.cfg.Control.LeaseReason(), doubled: s.cfg.Control.Doubled(),
+		servers: s.voters.look(),
+	}
+}
+
+// words says a reason as an operator would: the supervisor's state is no word of theirs.
+func words(reason string) string {
+	return strings.ReplaceAll(reason, "the node is backoff", "the node is waiting to be started again")
+}
+
+func (v sight) slot() chain.Slot { return chain.SlotAt(v.now.UnixMilli()) }
+
+func (v sight) overview() Overview {
+	s := v.state
+	o := Overview{
+		Cluster: s.Cluster.Name, ChainID: s.Cluster.ChainID, Producers: append([]string{}, s.Cluster.Producers...), Maintenance: s.Cluster.Maintenance,
+		Member: v.self, At: stamp(v.now.UnixMilli()), Index: s.Index, Alarms: v.alarms(), Leader: v.leader, Term: v.term,
+		Lease: v.lease(), Round: v.round(), Members: v.members(), Operations: []Operation{},
+	}
+	for _, op := range s.RunningOperations() {
+		o.Operations = append(o.Operations, viewOperation(op, v.now.UnixMilli()))
+	}
+	return o
+}
+
+func (v sight) lease() Lease {
+	l := v.state.Lease
+	left := int64(0)
+	if l.Epoch > 0 {
+		left = int64(l.Last) - int64(v.slot())
+	}
+	return Lease{
+		Epoch: l.Epoch, Holder: l.Holder, First: l.First, FirstAt: slotAt(l.First), Last: l.Last, LastAt: slotAt(l.Last), Released: l.Released,
+		Slot: v.slot(), SlotsLeft: left, Reason: v.reason(),
+	}
+}
+
+// round is the production round. The state knows where a producer stands in the schedule: whether anybody may sign for
+// it stands in the lease.
+func (v sight) round() Round {
+	r := viewRound(v.state)
+	for i := range r.Producers {
+		if p := &r.Producers[i]; p.State == fsm.ProducingNow && !v.held() {
+			p.State = fsm.NotProducing
+		}
+	}
+	return r
+}
+
+// noCandidate is the reason that stands for every member's own; those are told once, with the members.
+const noCandidate = "no fit candidate"
+
+// reason says why the lease is where it is. The leader decides and so knows best; another member says what it can see.
+func (v sight) reason() string {
+	silence := v.silence()
+	switch l := v.state.Lease; {
+	case silence != "":
+		return silence
+	case v.leading && strings.HasPrefix(v.leaseReason, noCandidate):
+		return noCandidate
+	case v.leading && v.leaseReason != "":
+		return v.leaseReason
+	case v.held():
+		return "the lease is held"
+	case v.leader == "":
+		return "no leader is known that could grant it"
+	case slices.ContainsFunc(v.candidates, func(c control.Candidate) bool { return c.Fit }):
+		return "the leader is about to grant it"
+	case len(v.candidates) == 0:
+		return "there are no members yet"
+	case l.Epoch == 0 && v.state.Cluster.Name == "":
+		return "the cluster has no configuration yet"
+	}
+	return noCandidate
+}
+
+// silent is how long a holder may go unheard before it is said: it reports every 500 ms (control's fresh is the same).
+const silent = 1200 * time.Millisecond
+
+// silence says that the holder of a lease that still runs is not heard, and what follows; "" while it is heard.
+func (v sight) silence() string {
+	l := v.state.Lease
+	seen := v.peers[l.Holder].Seen
+	if !v.held() || l.Holder == v.self || !seen.IsZero() && v.now.Sub(seen) <= silent {
+		return ""
+	}
+	heard := "since this manager started"
+	if !seen.IsZero() {
+		heard = fmt.Sprintf("for %.0f s", v.now.Sub(seen).Seconds())
+	}
+	then := "then failover"
+	switch {
+	case v.state.Cluster.Maintenance:
+		then = "and in maintenance there is no failover"
+	case v.leader == "":
+		then = "and without a leader there is no failover"
+	}
+	left := "with this slot"
+	switch n := l.Last - v.slot(); n {
+	case 0:
+	case 1:
+		left = "in 1 slot"
+	default:
+		left = fmt.Sprintf("in %d slots", n)
+	}
+	return fmt.Sprintf("holder %s not heard %s; its range ends %s, %s", l.Holder, heard, left, then)
+}
+
+// held reports that somebody may sign for the slot now.
+func (v sight) held() bool {
+	l := v.state.Lease
+	return l.Open() && l.Last >= v.slot() && v.state.Members[l.Holder].Incarnation == l.Incarnation
+}
+
+func (v sight) bestHead() chain.Slot {
+	var best chain.Slot
+	for id := range v.state.Members {
+		if p := v.peers[id]; p.Alive && p.Report.Node == "running" {
+			best = max(best, p.Report.Head.Slot)
+		}
+	}
+	return best
+}
+
+func (v sight) members() []Member {
+	list := []Member{}
+	for _, id := range v.state.MemberIDs() {
+		list = append(list, v.member(id))
+	}
+	return list
+}
+
+func (v sight) member(id string) Member {
+	m, p := v.state.Members[id], v.peers[id]
+	r := p.Report
+	view := Member{
+		ID: id, Role: v.role(m), Leader: id == v.leader, Alive: p.Alive, SeenSeconds: -1, Node: cmp.Or(r.Node, "unknown"),
+		Head: Block{r.Head.Num, r.Head.Slot, r.Head.ID}, LIB: r.LIB, Peers: r.Peers, Paused: r.Paused, ClockOffsetMs: r.OffsetMs,
+		RTTMs: float64(p.RTT.Microseconds()) / 1000, Sealed: r.Sealed, Stalled: r.Stalled, Doubled: r.Doubled,
+		Priority: m.Priority, NoFailover: m.NoFailover, Maintenance: m.Maintenance, Fence: m.Fence, Version: m.Version, NodeVersion: m.Node,
+		EntryVersion: m.EntryVersion, API: m.API, Raft: m.Raft, P2P: m.P2P, Joined: stamp(m.Joined), Started: stamp(m.Started),
+	}
+	if !p.Seen.IsZero() {
+		view.SeenSeconds = max(0, float64(v.now.Sub(p.Seen).Milliseconds())/1000)
+	}
+	if best := v.bestHead(); !m.Witness && best > r.Head.Slot {
+		view.Lag = uint64(best - r.Head.Slot)
+	}
+	for _, c := range v.candidates {
+		if c.ID == id {
+			view.Fit, view.Reason = c.Fit, c.Reason
+		}
+	}
+	return view
+}
+
+func (v sight) role(m fsm.Member) string {
+	switch l := v.state.Lease; {
+	case m.Witness:
+		return RoleWitness
+	case l.Open() && l.Holder == m.ID && l.Incarnation == m.Incarnation:
+		return RoleHolder
+	}
+	return RoleStandby
+}
+
+// Alarms older than this are left to the history.
+const recent = time.Hour
+
+// alarms says what is wrong, the worst first: what breaks the promise, what stops production, what would at the next
+// failure, and what else an operator should know.
+func (v sight) alarms() []string {
+	list := []string{}
+	say := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
+	v.promiseAlarms(say)
+	v.productionAlarms(say)
+	v.memberAlarms(say)
+	v.roundAlarms(say)
+	return list
+}
+
+type sayer func(format string, args ...any)
+
+func (v sight) promiseAlarms(say sayer) {
+	ids := v.state.MemberIDs()
+	for _, id := range ids {
+		doubled := v.peers[id].Report.Doubled
+		if id == v.self {
+			doubled = max(doubled, v.doubled)
+		}
+		if doubled > 0 {
+			say("DOUBLED: member %s saw %d blocks of ours that this cluster did not sign, or signed differently; see: roundtable history", id, doubled)
+		}
+	}
+	for _, e := range slices.Backward(v.state.History) {
+		if strings.HasPrefix(e.Kind, "alarm.") && v.now.UnixMilli()-e.At < recent.Milliseconds() {
+			say("%s at %s: %s %s", strings.ToUpper(strings.TrimPrefix(e.Kind, "alarm.")), stamp(e.At), e.Subject, e.Text)
+			break
+		}
+	}
+	for _, id := range ids {
+		if reason := v.peers[id].Report.Sealed; reason != "" {
+			say("the gate of member %s is closed until it is restarted: %s", id, reason)
+		}
+	}
+}
+
+func (v sight) productionAlarms(say sayer) {
+	if v.leader == "" {
+		say("no raft leader is known here: nothing can be changed until a majority of the members reach each other")
+	}
+	l := v.state.Lease
+	if !v.held() {
+		switch {
+		case l.Epoch == 0:
+			say("nobody may sign: there was no lease yet: %s", v.reason())
+		case l.Released:
+			say("nobody may sign: %s released the lease at slot %d: %s", l.Holder, l.Last, v.reason())
+		default:
+			say("nobody may sign: the lease of %s ended with slot %d (%s): %s", l.Holder, l.Last, slotAt(l.Last), v.reason())
+		}
+		return
+	}
+	p := v.peers[l.Holder]
+	if silence := v.silence(); silence != "" {
+		say("%s", silence)
+		return
+	}
+	for _, c := range v.candidates {
+		if c.ID == l.Holder && !c.Fit && p.Alive {
+			say("the holder %s is not fit: %s", c.ID, c.Reason)
+		}
+	}
+	if p.Alive && p.Report.Paused {
+		say("production is paused on the node of the holder %s", l.Holder)
+	}
+}
+
+func (v sight) memberAlarms(say sayer) {
+	members, alive := v.members(), 0
+	standby := false
+	for _, m := range members {
+		switch {
+		case !m.Alive && m.Role == RoleHolder && v.silence() != "": // told
+		case !m.Alive && m.SeenSeconds < 0:
+			say("member %s is not alive: nothing was heard of it since this manager started", m.ID)
+		case !m.Alive:
+			say("member %s is not alive: last heard %.0f s ago", m.ID, m.SeenSeconds)
+		default:
+			alive++
+			switch wanted := !m.Fit && m.Sealed == ""; {
+			case wanted && m.Role != RoleWitness && !v.held(): // why nobody may sign
+				say("member %s is not fit: %s", m.ID, m.Reason)
+			case wanted && m.Role == RoleStandby && !m.Maintenance && !m.NoFailover:
+				say("standby %s is not fit: %s", m.ID, m.Reason)
+			}
+		}
+		standby = standby || m.Role == RoleStandby && m.Fit
+	}
+	if len(members) > 1 && !standby && v.held() {
+		say("no fit standby: if the holder fails, production stops")
+	}
+	switch majority := len(members)/2 + 1; {
+	case v.leader == "" || alive == len(members) || alive > majority:
+	case alive == majority:
+		say("%d of %d members are alive: one more loss stops the cluster", alive, len(members))
+	default:
+		say("%d of %d members are alive, which is no majority: the cluster is about to stop", alive, len(members))
+	}
+	v.voterAlarm(say)
+}
+
+// voterAlarm tells of members without a vote: the cluster survives fewer losses than its size promises.
+func (v sight) voterAlarm(say sayer) {
+	voters := map[string]bool{}
+	for _, p := range v.servers {
+		if p.Suffrage == "voter" {
+			voters[p.ID] = true
+		}
+	}
+	var without []string
+	for _, id := range v.state.MemberIDs() {
+		if !voters[id] {
+			without = append(without, id)
+		}
+	}
+	if len(voters) == 0 || len(without) == 0 {
+		return
+	}
+	say("%d of %d members vote, not %s: the cluster survives the loss of %d of the voters", len(voters), len(v.state.Members), strings.Join(without, ", "), (len(voters)-1)/2)
+}
+
+func (v sight) roundAlarms(say sayer) {
+	r := v.round()
+	for _, p := range r.Producers {
+		if len(r.Schedule) > 0 && !p.InSchedule {
+			say("producer %s is not in the schedule of the chain", p.Producer)
+		}
+	}
+	if r.Missed > 0 {
+		say("%d of the last %d slots were missed; see: roundtable round", r.Missed, r.Due)
+	}
+	for _, id := range v.state.MemberIDs() {
+		if v.state.Members[id].Fence == "pause" {
+			say("member %s fences by pausing its node, which is weaker than the gate", id)
+		}
+	}
+	if v.state.Cluster.Maintenance {
+		say("maintenance is on: the lease does not move by itself")
+	}
+}

@@ -1,0 +1,316 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"roundtable/fsm"
+)
+
+// memberlist's Shutdown does not wait for a probe under way; it ends within a probe interval.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/hashicorp/memberlist.(*Memberlist).probeNode"))
+}
+
+// ca signs certificates for tests.
+type ca struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	pool *x509.CertPool
+}
+
+func newCA(t testing.TB) *ca {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return &ca{cert, key, pool}
+}
+
+func (c *ca) config(t testing.TB, id string) *tls.Config {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: id}, DNSNames: []string{id}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, c.cert, &key.PublicKey, c.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, RootCAs: c.pool}
+}
+
+// group is a cluster of real members on loopback, with TLS and encrypted gossip.
+type group struct {
+	t       testing.TB
+	ca      *ca
+	key     []byte
+	members map[string]*Cluster
+	configs map[string]Config
+}
+
+func newGroup(t testing.TB, n int) *group {
+	t.Helper()
+	g := &group{t: t, ca: newCA(t), key: bytes.Repeat([]byte{7}, 32), members: map[string]*Cluster{}, configs: map[string]Config{}}
+	t.Cleanup(func() {
+		for id := range g.members {
+			g.stop(id)
+		}
+	})
+	for i := range n {
+		id := fmt.Sprintf("m%d", i+1)
+		cfg := g.config(id)
+		if i > 0 {
+			cfg.Join = []string{g.members[fmt.Sprintf("m%d", i)].GossipAddress()} // through the newest: any one will do
+		}
+		g.start(cfg)
+	}
+	g.waitVoters(n)
+	return g
+}
+
+func (g *group) config(id string) Config {
+	return Config{
+		ID: id, Dir: g.t.TempDir(), Name: "test", Incarnation: fmt.Sprintf("%032x", time.Now().UnixNano()),
+		RaftBind: "127.0.0.1:0", GossipBind: "127.0.0.1:0", TLS: g.ca.config(g.t, id), GossipKey: g.key, Log: testLog(g.t, id),
+	}
+}
+
+func testLog(_ testing.TB, id string) *slog.Logger {
+	if os.Getenv("CLUSTER_LOG") == "" {
+		return nil
+	}
+	level := slog.LevelInfo
+	if os.Getenv("CLUSTER_LOG") == "debug" {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})).With("me", id)
+}
+
+func (g *group) start(cfg Config) *Cluster {
+	g.t.Helper()
+	c, err := Open(context.Background(), cfg)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	cfg.RaftBind, cfg.GossipBind = c.RaftAddress(), c.GossipAddress()
+	g.members[cfg.ID], g.configs[cfg.ID] = c, cfg
+	return c
+}
+
+func (g *group) stop(id string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := g.members[id].Close(ctx); err != nil {
+		g.t.Error(id, err)
+	}
+	delete(g.members, id)
+}
+
+// crash ends a member without a goodbye.
+func (g *group) crash(id string) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := g.members[id].Close(ctx); err != nil {
+		g.t.Error(id, err)
+	}
+	delete(g.members, id)
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func (g *group) waitVoters(n int) {
+	g.t.Helper()
+	eventually(g.t, fmt.Sprintf("%d voters", n), func() bool {
+		for _, c := range g.members {
+			voters := 0
+			for _, p := range c.Raft().Peers {
+				if p.Suffrage == "voter" {
+					voters++
+				}
+			}
+			if id, _ := c.Leader(); voters != n || id == "" {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func (g *group) leader() *Cluster {
+	g.t.Helper()
+	var leader *Cluster
+	eventually(g.t, "a leader", func() bool {
+		for _, c := range g.members {
+			if c.IsLeader() && c.leadership.now.Load().leading {
+				leader = c
+				return true
+			}
+		}
+		return false
+	})
+	return leader
+}
+
+func (g *group) follower() *Cluster {
+	g.t.Helper()
+	leader := g.leader()
+	for _, c := range g.members {
+		if c != leader {
+			return c
+		}
+	}
+	g.t.Fatal("no follower")
+	return nil
+}
+
+func (g *group) equal() {
+	g.t.Helper()
+	eventually(g.t, "equal states", func() bool {
+		var first []byte
+		for _, c := range g.members {
+			s, _ := c.View()
+			b, err := s.Marshal()
+			if err != nil {
+				g.t.Fatal(err)
+			}
+			if first == nil {
+				first = b
+			}
+			if !bytes.Equal(first, b) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func alarm(text string) fsm.Command {
+	return fsm.RaiseAlarm{Name: "test", Subject: "s", Text: text}
+}
+
+func within(d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), d)
+}
+
+func propose(t testing.TB, c *Cluster, cmd fsm.Command, opts ...Option) uint64 {
+	t.Helper()
+	ctx, cancel := within(5 * time.Second)
+	defer cancel()
+	index, err := c.Propose(ctx, cmd, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, _ := c.View(); s.Index < index {
+		t.Fatalf("applied here: %d, proposed: %d", s.Index, index)
+	}
+	return index
+}
+
+func TestThreeMembers(t *testing.T) {
+	g := newGroup(t, 3)
+	for id, c := range g.members {
+		propose(t, c, alarm("from "+id))
+	}
+	g.equal()
+
+	// A refusal keeps its name across the hop.
+	ctx, cancel := within(5 * time.Second)
+	defer cancel()
+	_, err := g.follower().Propose(ctx, fsm.RemoveMember{ID: "nobody"})
+	if !errors.Is(err, fsm.ErrMember) {
+		t.Fatalf("a refused command: %v", err)
+	}
+
+	// The leader dies; the others go on; it comes back from its disk, where its Join may be as old as it likes.
+	old := g.leader().cfg.ID
+	g.crash(old)
+	propose(t, g.follower(), alarm("while "+old+" is away"))
+	g.start(g.configs[old])
+	propose(t, g.members[old], alarm("back"))
+	g.waitVoters(3)
+	g.equal()
+
+	// Leadership moves where it is told to, asked of any member.
+	to := g.follower().cfg.ID
+	for _, c := range g.members {
+		if !c.IsLeader() && c.cfg.ID != to {
+			if err := c.TransferLeadership(ctx, to); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if got := g.leader().cfg.ID; got != to {
+		t.Fatalf("%s leads, not %s", got, to)
+	}
+}
+
+func TestRefusedConfigurations(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*Config)
+		want   string
+	}{
+		"no id":         {func(c *Config) { c.ID = "" }, "id"},
+		"plain raft":    {func(c *Config) { c.RaftBind = "0.0.0.0:0" }, "without TLS"},
+		"plain address": {func(c *Config) { c.RaftAdvertise = "10.1.2.3:7000" }, "without TLS"},
+		"any interface": {func(c *Config) { c.RaftBind = ":0" }, "without TLS"},
+		"plain gossip":  {func(c *Config) { c.GossipBind = "0.0.0.0:0" }, "without a key"},
+		"short key":     {func(c *Config) { c.GossipKey = []byte("short") }, "bytes"},
+		"fast":          {func(c *Config) { c.Heartbeat = 50 * time.Millisecond }, "too short"},
+		"no CA":         {func(c *Config) { c.TLS = &tls.Config{} }, "CA"},
+		"no folder":     {func(c *Config) { c.Dir = "" }, "folder"},
+		"bad port":      {func(c *Config) { c.RaftBind = "127.0.0.1:99999" }, "listen"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := Config{ID: "m1", Dir: t.TempDir(), RaftBind: "127.0.0.1:0", GossipBind: "127.0.0.1:0"}
+			tc.change(&cfg)
+			c, err := Open(context.Background(), cfg)
+			if err == nil {
+				_ = c.Close(context.Background())
+				t.Fatal("opened")
+			}
+			var ce *ConfigError
+			if !errors.As(err, &ce) || ce.Hint == "" || !strings.Contains(err.Error(), tc.want) {
+				t.Fatalf("error: %v", err)
+			}
+		})
+	}
+}

@@ -1,0 +1,188 @@
+package clustertest
+
+import (
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// conn is one end of a stream.
+type conn struct {
+	in, out       *way
+	local, remote address
+}
+
+func pipe(h *Hub, a, b string, addrA, addrB address) (net.Conn, net.Conn) {
+	ab, ba := newWay(h, a, b), newWay(h, b, a)
+	return &conn{in: ba, out: ab, local: addrA, remote: addrB}, &conn{in: ab, out: ba, local: addrB, remote: addrA}
+}
+
+// Read implements net.Conn.
+func (c *conn) Read(b []byte) (int, error) { return c.in.read(b) }
+
+// Write implements net.Conn. It never blocks: the network has room.
+func (c *conn) Write(b []byte) (int, error) { return c.out.write(b) }
+
+// Close implements net.Conn: what was written still arrives, what arrives is not read any more.
+func (c *conn) Close() error {
+	c.out.finish()
+	c.in.abandon()
+	return nil
+}
+
+// LocalAddr implements net.Conn.
+func (c *conn) LocalAddr() net.Addr { return c.local }
+
+// RemoteAddr implements net.Conn.
+func (c *conn) RemoteAddr() net.Addr { return c.remote }
+
+// SetDeadline implements net.Conn.
+func (c *conn) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
+
+// SetReadDeadline implements net.Conn.
+func (c *conn) SetReadDeadline(t time.Time) error { c.in.setDeadline(t); return nil }
+
+// SetWriteDeadline implements net.Conn: writes do not block.
+func (c *conn) SetWriteDeadline(time.Time) error { return nil }
+
+// way is one direction of a stream: a queue of pieces, each with the time of its arrival.
+type way struct {
+	hub      *Hub
+	from, to string
+
+	mu        sync.Mutex
+	queue     []piece
+	finished  bool // the writer closed
+	abandoned bool // the reader closed
+	deadline  time.Time
+	event     chan struct{} // closed and replaced at each change
+}
+
+type piece struct {
+	at   time.Time
+	data []byte // nil: the end
+}
+
+func newWay(h *Hub, from, to string) *way {
+	return &way{hub: h, from: from, to: to, event: make(chan struct{})}
+}
+
+func (w *way) changed() {
+	close(w.event)
+	w.event = make(chan struct{})
+}
+
+func (w *way) write(b []byte) (int, error) {
+	w.hub.thawed(w.from)
+	latency := w.hub.latencyOf(w.from, w.to)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.finished:
+		return 0, net.ErrClosed
+	case w.abandoned:
+		return 0, io.ErrClosedPipe
+	}
+	if len(b) > 0 {
+		w.queue = append(w.queue, piece{w.arrival(latency), append([]byte(nil), b...)})
+		w.changed()
+	}
+	return len(b), nil
+}
+
+// arrival is when a piece sent now comes in: nothing overtakes in a stream. w.mu is held.
+func (w *way) arrival(latency time.Duration) time.Time {
+	at := time.Now().Add(latency)
+	if n := len(w.queue); n > 0 && w.queue[n-1].at.After(at) {
+		return w.queue[n-1].at
+	}
+	return at
+}
+
+func (w *way) finish() {
+	latency := w.hub.latencyOf(w.from, w.to)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.finished {
+		w.finished = true
+		w.queue = append(w.queue, piece{w.arrival(latency), nil})
+		w.changed()
+	}
+}
+
+func (w *way) abandon() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.abandoned = true
+	w.changed()
+}
+
+func (w *way) setDeadline(t time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.deadline = t
+	w.changed()
+}
+
+func (w *way) read(b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	for {
+		w.hub.thawed(w.to)
+		cut, healed := w.hub.path(w.from, w.to)
+		w.mu.Lock()
+		now := time.Now()
+		if w.abandoned {
+			w.mu.Unlock()
+			return 0, net.ErrClosed
+		}
+		if !w.deadline.IsZero() && !now.Before(w.deadline) {
+			w.mu.Unlock()
+			return 0, os.ErrDeadlineExceeded
+		}
+		var next time.Time
+		if !cut && len(w.queue) > 0 {
+			p := &w.queue[0]
+			if !now.Before(p.at) {
+				if p.data == nil {
+					w.mu.Unlock()
+					return 0, io.EOF
+				}
+				n := copy(b, p.data)
+				if p.data = p.data[n:]; len(p.data) == 0 {
+					w.queue = w.queue[1:]
+				}
+				w.mu.Unlock()
+				return n, nil
+			}
+			next = p.at
+		}
+		if !w.deadline.IsZero() && (next.IsZero() || w.deadline.Before(next)) {
+			next = w.deadline
+		}
+		event := w.event
+		w.mu.Unlock()
+		await(next, now, event, healed)
+	}
+}
+
+// await waits for a time, if it is not zero, or for either channel.
+func await(next, now time.Time, event, healed <-chan struct{}) {
+	if next.IsZero() {
+		select {
+		case <-event:
+		case <-healed:
+		}
+		return
+	}
+	timer := time.NewTimer(next.Sub(now))
+	defer timer.Stop()
+	select {
+	case <-event:
+	case <-healed:
+	case <-timer.C:
+	}
+}

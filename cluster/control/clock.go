@@ -1,0 +1,129 @@
+package control
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"roundtable/fsm"
+)
+
+const (
+	clockSamples  = 10              // reports per member that its clock is judged by
+	clockPatience = 3 * time.Second // how long a wrong clock must last before a role is given up for it
+)
+
+// clocks judges this member's clock against the others'. A report that was read late makes its sender's clock look
+// behind, never ahead; so of each member's newest reports the one that puts it furthest ahead is nearest to the truth, and
+// one stall of this process does not look like a wrong clock. Any goroutine may use it.
+type clocks struct {
+	mu      sync.Mutex
+	members map[string]*memberClock
+	wrong   time.Time // since when the clock is off; zero: it is not
+}
+
+type memberClock struct {
+	at      int64 // stamp of the newest report taken in
+	offsets []time.Duration
+}
+
+// observe takes in the members' newest reports.
+func (k *clocks) observe(peers map[string]peerClock, now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.members == nil {
+		k.members = map[string]*memberClock{}
+	}
+	for id := range k.members {
+		if _, ok := peers[id]; !ok {
+			delete(k.members, id)
+		}
+	}
+	for id, p := range peers {
+		m := k.members[id]
+		if m == nil {
+			m = &memberClock{}
+			k.members[id] = m
+		}
+		if p.at == m.at {
+			continue
+		}
+		m.at = p.at
+		m.offsets = append(m.offsets, p.offset)
+		if len(m.offsets) > clockSamples {
+			m.offsets = m.offsets[1:]
+		}
+	}
+	ahead, _ := k.ahead()
+	switch {
+	case ahead.Abs() <= maxOffset:
+		k.wrong = time.Time{}
+	case k.wrong.IsZero():
+		k.wrong = now
+	}
+}
+
+// peerClock is what one report says of its sender's clock.
+type peerClock struct {
+	at     int64
+	offset time.Duration // how far it seems ahead of ours
+}
+
+// ahead is how far this clock is ahead of the median of the live members' clocks, its own included; 0 with fewer than three,
+// of which nobody can say who is wrong. apart is how far two clocks that are all there is differ, else 0. k.mu is held.
+func (k *clocks) ahead() (ahead, apart time.Duration) {
+	offsets := []time.Duration{0}
+	for _, m := range k.members {
+		offsets = append(offsets, slices.Max(m.offsets))
+	}
+	slices.Sort(offsets)
+	switch {
+	case len(offsets) < 2:
+		return 0, 0
+	case len(offsets) == 2:
+		return 0, offsets[1] - offsets[0]
+	}
+	return -offsets[len(offsets)/2], 0
+}
+
+// judge gives the numbers of ahead, and whether this clock has been off for long enough to give a role up for it.
+func (k *clocks) judge(now time.Time) (ahead, apart time.Duration, wrong bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	ahead, apart = k.ahead()
+	return ahead, apart, !k.wrong.IsZero() && now.Sub(k.wrong) >= clockPatience
+}
+
+// observeClocks takes in what gossip says now.
+func (m *Manager) observeClocks() {
+	seen := map[string]peerClock{}
+	for id, p := range m.cluster.Peers() {
+		if id != m.id && p.Alive {
+			seen[id] = peerClock{p.Report.At, p.Offset()}
+		}
+	}
+	m.clocks.observe(seen, m.now())
+}
+
+// clockController makes a leader whose clock is more than a slot off the median give the leadership away.
+type clockController struct {
+	*Manager
+	log *slog.Logger
+}
+
+// Name is the controller's.
+func (*clockController) Name() string { return "clock" }
+
+// Reconcile transfers the leadership where the clock is off.
+func (c *clockController) Reconcile(ctx context.Context, _ *fsm.State) (time.Duration, error) {
+	ahead, _, wrong := c.clocks.judge(c.now())
+	if !wrong {
+		return 0, nil
+	}
+	c.log.Warn("the clock is off: giving the leadership away", "ahead_ms", ahead.Milliseconds())
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return 0, c.cluster.TransferLeadership(ctx, "")
+}

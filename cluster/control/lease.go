@@ -1,0 +1,203 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"roundtable/chain"
+	"roundtable/cluster/health"
+	"roundtable/fsm"
+)
+
+// graceSlots is how long a new leader waits after its barrier before it grants a lease that was not released: the holder's
+// extensions may just be finding their way to it, and an election must not move production [L5].
+const graceSlots = 2
+
+// leaseInput is all that planLease looks at.
+type leaseInput struct {
+	state  *fsm.State
+	peers  map[string]health.Peer
+	now    chain.Slot    // by the leader's clock
+	at     time.Time     // the same, finer
+	since  chain.Slot    // slot in which this leader's barrier was done
+	ahead  time.Duration // of the leader's clock against the median of the members' clocks; 0 if there is no median
+	jumped bool          // the leader's clock did, and its process is about to end
+	apart  time.Duration // how far two clocks differ, where that is all there are
+}
+
+// leaseDecision is a grant to propose, or the reason for none.
+type leaseDecision struct {
+	grant  *fsm.Grant
+	reason string
+}
+
+// planLease decides whether to grant the lease, and to whom. Clocks and reports decide liveness only: the state accepts a
+// grant only beyond the range it has, so a wrong decision here can cost slots and never a double signature.
+func planLease(in leaseInput) leaseDecision {
+	s, l := in.state, in.state.Lease
+	holder := s.Members[l.Holder]
+	switch {
+	case s.Cluster.Name == "":
+		return leaseDecision{reason: "the cluster has no configuration yet"}
+	case l.Open() && holder.Incarnation == l.Incarnation && in.now < l.Last:
+		return leaseDecision{reason: "the lease is held"}
+	case in.jumped:
+		return leaseDecision{reason: "the leader's clock jumped"}
+	// A first slot far in the future, once granted, could never be taken back.
+	case in.ahead.Abs() > maxOffset:
+		return leaseDecision{reason: fmt.Sprintf("the leader's clock is %d ms off the median", in.ahead.Milliseconds())}
+	case in.apart > maxOffset:
+		return leaseDecision{reason: fmt.Sprintf("the two clocks that are left differ by %d ms and nobody can say which is right: mend the clocks", in.apart.Milliseconds())}
+	case l.Open() && in.now < in.since+graceSlots:
+		return leaseDecision{reason: "a new leader gives the holder time to extend"}
+	}
+	candidates, held := weigh(s, in.peers, in.at, false), ""
+	if l.Open() && holder.Incarnation == l.Incarnation {
+		candidates = mutesLast(candidates, l.Holder)
+	}
+	for _, c := range candidates {
+		if !c.Fit {
+			break // the fit ones come first
+		}
+		if s.Cluster.Maintenance && l.Epoch > 0 && c.ID != l.Holder {
+			held += " " + c.ID
+			continue // no automatic move
+		}
+		return leaseDecision{grant: newGrant(in, c.ID), reason: grantReason(in, c.ID)}
+	}
+	if held != "" {
+		return leaseDecision{reason: "the cluster is in maintenance: fit, but production is not moved to them:" + held}
+	}
+	return leaseDecision{reason: "no fit candidate: " + reasons(candidates)}
+}
+
+// mutesLast puts a holder that let its range run out behind the other fit ones. It had a leader for longer than the grace,
+// and an extension is accepted however late it comes: a holder that is alive and did not extend cannot hear what is
+// committed, and would be granted its own lease again and again while its reports still look well (docs/decisions/0006).
+func mutesLast(list []Candidate, holder string) []Candidate {
+	mute := func(c Candidate) bool { return c.Fit && c.ID == holder }
+	i := slices.IndexFunc(list, mute)
+	if i < 0 {
+		return list
+	}
+	fit := 0
+	for fit < len(list) && list[fit].Fit {
+		fit++
+	}
+	c := list[i]
+	return slices.Insert(slices.Delete(list, i, i+1), fit-1, c)
+}
+
+// newGrant makes the grant for a member: beyond the old range, from the slot now on; the first lease of all also beyond
+// the heads seen, for their blocks were signed before this cluster existed.
+func newGrant(in leaseInput, id string) *fsm.Grant {
+	l := in.state.Lease
+	first := max(l.Last+1, in.now)
+	if l.Epoch == 0 {
+		first = max(first, in.now+1, min(bestHead(in.state, in.peers)+1, in.now+chain.WindowSlots)) // slot(now) is over
+	}
+	return &fsm.Grant{
+		Epoch: l.Epoch + 1, Holder: id, Incarnation: in.state.Members[id].Incarnation,
+		First: first, Last: min(max(in.now, first-1)+chain.Slot(in.state.Cluster.Slots), first+fsm.MaxLease-1), Reason: grantReason(in, id),
+	}
+}
+
+func grantReason(in leaseInput, id string) string {
+	l := in.state.Lease
+	switch {
+	case l.Epoch == 0:
+		return "first lease"
+	case l.Released:
+		return "the lease was released"
+	case in.state.Members[l.Holder].Incarnation != l.Incarnation:
+		return "the holder was restarted"
+	case id == l.Holder:
+		return "the holder's range was used up"
+	}
+	return "failover: the holder's range was used up"
+}
+
+func reasons(list []Candidate) string {
+	var texts []string
+	for _, c := range list {
+		if !c.Fit {
+			texts = append(texts, c.ID+" "+c.Reason)
+		}
+	}
+	return strings.Join(texts, "; ")
+}
+
+// leaseController grants; it runs only while this member leads.
+type leaseController struct {
+	*Manager
+	log   *slog.Logger
+	since chain.Slot
+	said  string
+}
+
+// Name is the controller's.
+func (*leaseController) Name() string { return "lease" }
+
+// Reconcile grants the lease where planLease says so.
+func (c *leaseController) Reconcile(ctx context.Context, s *fsm.State) (time.Duration, error) {
+	in := leaseInput{state: s, peers: c.cluster.Peers(), at: c.now(), since: c.since}
+	in.ahead, in.apart, _ = c.clocks.judge(in.at)
+	in.now = chain.SlotAt(in.at.UnixMilli())
+	in.jumped = c.jumped() // after the clock was read
+	d := planLease(in)
+	c.noteReason(d)
+	if d.grant == nil {
+		return c.untilSlot(in.now + 1), nil
+	}
+	// A proposal that hangs must not keep the next try from a world that has changed: one slot, then look again.
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_, err := c.cluster.Propose(ctx, *d.grant, "")
+	if refused(err) {
+		return c.untilSlot(in.now + 1), nil
+	}
+	if err == nil {
+		c.log.Info("lease granted", "holder", d.grant.Holder, "epoch", d.grant.Epoch, "first", d.grant.First, "last", d.grant.Last, "reason", d.reason)
+	}
+	return c.untilSlot(in.now + 1), err
+}
+
+// noteReason keeps the reason for the status and logs a new one.
+func (c *leaseController) noteReason(d leaseDecision) {
+	c.leaseReason.Store(&d.reason)
+	if d.grant == nil && d.reason != c.said {
+		c.log.Info("lease not granted", "reason", d.reason)
+	}
+	c.said = d.reason
+}
+
+var errJumped = errors.New("the leader's clock jumped: it gives no slots any more")
+
+// Admit is the leader's last look at a command before it is appended: a reach past slot(now)+MaxLease is clamped, not
+// refused, so that a holder whose clock runs a little ahead keeps its lease [L6]. It is called on the leader only.
+func (m *Manager) Admit(c fsm.Command) (fsm.Command, error) {
+	limit := m.slotNow() + fsm.MaxLease
+	switch c.(type) {
+	case fsm.Extend, fsm.Grant, fsm.Transfer:
+		if m.jumped() {
+			return nil, errJumped // the next leader takes it; what gives up a range needs no clock
+		}
+	}
+	switch v := c.(type) {
+	case fsm.Extend:
+		v.Last = min(v.Last, limit)
+		return v, nil
+	case fsm.Grant:
+		v.Last = min(v.Last, max(limit, v.First))
+		return v, nil
+	case fsm.Transfer:
+		v.Last = min(v.Last, max(limit, v.Signed+1))
+		return v, nil
+	}
+	return c, nil
+}

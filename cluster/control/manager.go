@@ -1,0 +1,172 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"roundtable/chain"
+	"roundtable/fsm"
+)
+
+// Config is what a Manager is made of.
+type Config struct {
+	Record  fsm.Member  // this member's record, with ID and the incarnation drawn at process start [S2]
+	First   fsm.Cluster // the configuration to write where the cluster has none yet; empty Name: never
+	Cluster Cluster
+	Node    Node        // nil for a witness
+	Gate    Gate        // nil for a witness
+	OnFatal func(error) // called when this manager, and its node with it, must not go on; nil: it is only logged
+	Now     func() time.Time
+	Log     *slog.Logger
+	// Hold is a seam for tests that end a process at an exact moment of a handoff: asked when this member comes to a step
+	// of its own ("transfer" is the moment between the closed gate and its entry), it keeps the member from going on for as
+	// long as it says true. nil: never, which is all that an operator's manager knows.
+	Hold func(step string) bool
+	// Jumped reports whether this machine's wall clock jumped since the process started: nothing is granted or extended by it
+	// any more. nil: it never does.
+	Jumped func() bool
+}
+
+// Manager runs the controllers of one member.
+type Manager struct {
+	id, incarnation string
+	record          fsm.Member
+	first           fsm.Cluster
+	cluster         Cluster
+	node            Node
+	gate            Gate
+	now             func() time.Time
+	log             *slog.Logger
+	hold            func(step string) bool
+	jumped          func() bool
+	watch           *watchController
+	onFatal         func(error)
+
+	clocks      clocks
+	handing     atomic.Uint64 // epoch that a handoff of ours closed and whose transfer is under way
+	doubled     atomic.Uint64 // blocks of ours that were not ours to be
+	leaseReason atomic.Pointer[string]
+}
+
+// NewManager makes a Manager; it starts nothing. The cluster may be set later, by SetCluster, since it wants Admit first.
+func NewManager(c Config) *Manager {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Jumped == nil {
+		c.Jumped = func() bool { return false }
+	}
+	if c.Hold == nil {
+		c.Hold = func(string) bool { return false }
+	}
+	m := &Manager{
+		id: c.Record.ID, incarnation: c.Record.Incarnation, record: c.Record, first: c.First,
+		cluster: c.Cluster, node: c.Node, gate: c.Gate, now: c.Now, log: c.Log, onFatal: c.OnFatal, hold: c.Hold, jumped: c.Jumped,
+	}
+	m.watch = &watchController{Manager: m, log: m.log}
+	return m
+}
+
+// SetCluster gives the manager its cluster; before Run.
+func (m *Manager) SetCluster(c Cluster) { m.cluster = c }
+
+func (m *Manager) slotNow() chain.Slot { return chain.SlotAt(m.now().UnixMilli()) }
+
+// Saw takes each block of the local node's chain, from the node's API. It never blocks; any goroutine may call it.
+func (m *Manager) Saw(b chain.Block, producer string) { m.watch.saw(b, producer) }
+
+// Mismatch takes a block of the local node's chain in a slot that the local gate signed, which is not what it signed; problem
+// says how that is known. It never blocks; any goroutine may call it.
+func (m *Manager) Mismatch(b chain.Block, producer, problem string) {
+	m.watch.add(seenBlock{b, producer, problem})
+}
+
+// Doubled counts the blocks of ours that this member saw and this cluster did not sign, or signed differently.
+func (m *Manager) Doubled() uint64 { return m.doubled.Load() }
+
+// LeaseReason says why the lease is where it is, or why nobody gets it, as this member last decided while it led.
+func (m *Manager) LeaseReason() string {
+	if r := m.leaseReason.Load(); r != nil {
+		return *r
+	}
+	return ""
+}
+
+// Candidates weighs every member as a holder, best first.
+func (m *Manager) Candidates() []Candidate {
+	s, _ := m.cluster.View()
+	return weigh(s, m.cluster.Peers(), m.now(), false)
+}
+
+// Run runs the controllers that every member has, until ctx ends; then it waits for them.
+func (m *Manager) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	start := func(c Controller, wakes ...func() <-chan struct{}) {
+		wg.Go(func() { run(ctx, m.log, m.cluster, c, wakes...) })
+	}
+	start(&memberController{m, m.log})
+	if m.node == nil {
+		start(&reportController{Manager: m})
+		wg.Wait()
+		return
+	}
+	start(&permitController{m})
+	start(&productionController{Manager: m, log: m.log}, m.node.Changed, m.gate.Changed)
+	start(&extendController{m, m.log}, m.gate.Changed)
+	start(&releaseController{Manager: m, log: m.log}, m.node.Changed)
+	start(&handoffMember{m, m.log}, m.node.Changed)
+	start(&roundController{m})
+	start(&reportController{Manager: m}, m.node.Changed)
+	start(m.watch)
+	wg.Wait()
+}
+
+// Lead runs the controllers of the leader until ctx ends. since is when the leadership's barrier was done.
+func (m *Manager) Lead(ctx context.Context, since time.Time) {
+	var wg sync.WaitGroup
+	start := func(c Controller, wakes ...func() <-chan struct{}) {
+		wg.Go(func() { run(ctx, m.log, m.cluster, c, wakes...) })
+	}
+	start(&configController{m, m.log})
+	start(&leaseController{Manager: m, log: m.log, since: chain.SlotAt(since.UnixMilli())})
+	start(&handoffLeader{m, m.log})
+	start(&clockController{m, m.log})
+	wg.Wait()
+}
+
+// StepAside gives production away before this manager stops: a handoff to the best standby, or where there is none or it
+// fails a release, so that nobody waits for the range to end. It returns when this member holds no open lease, or with
+// ctx's error. The node may be stopped after it.
+func (m *Manager) StepAside(ctx context.Context) error {
+	asked := false
+	for {
+		s, changed := m.cluster.View()
+		l := s.Lease
+		if m.node == nil || !m.holds(l) {
+			return nil
+		}
+		if !asked && len(s.RunningOperations()) == 0 {
+			asked = true
+			if _, err := m.Handoff(ctx, "", "now", ""); err != nil {
+				m.log.Warn("no handoff before the stop", "err", err)
+				return m.release(ctx, l, "the manager stops and there is no fit standby")
+			}
+			continue
+		}
+		if asked && len(s.RunningOperations()) == 0 {
+			return m.release(ctx, l, "the manager stops")
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), m.release(context.WithoutCancel(ctx), l, "the manager stops"))
+		case <-changed:
+		}
+	}
+}

@@ -1,0 +1,75 @@
+package control
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"roundtable/chain"
+	"roundtable/cluster/health"
+	"roundtable/fsm"
+)
+
+// reportEvery is how often a member tells the others about itself; changes that matter are told at once.
+const reportEvery = chain.SlotMillis * time.Millisecond
+
+// chainDigits is how much of the chain id a report carries.
+const chainDigits = 16
+
+// reportController publishes this member's health.
+type reportController struct {
+	*Manager
+	told health.Report
+	slot chain.Slot // in which it was told
+}
+
+// Name is the controller's.
+func (*reportController) Name() string { return "report" }
+
+// Reconcile publishes a report once a slot, and at once where it says what others decide by.
+func (c *reportController) Reconcile(_ context.Context, s *fsm.State) (time.Duration, error) {
+	c.observeClocks()
+	r, now := c.report(s), c.slotNow()
+	if now != c.slot || turned(r, c.told) {
+		c.told, c.slot = r, now
+		c.cluster.Publish(r)
+	}
+	return c.untilSlot(now + 1), nil
+}
+
+// turned reports whether two reports differ in more than what each block changes.
+func turned(a, b health.Report) bool {
+	return a.Node != b.Node || a.Fit != b.Fit || a.Reason != b.Reason || a.Paused != b.Paused || a.Sealed != b.Sealed ||
+		a.Stalled != b.Stalled || a.Doubled != b.Doubled || a.Chain != b.Chain
+}
+
+func (m *Manager) report(s *fsm.State) health.Report {
+	r := health.Report{Member: m.id, Incarnation: m.incarnation, At: m.now().UnixMilli(), Node: "none", Stalled: m.cluster.Stalled(), Doubled: m.doubled.Load()}
+	ahead, _, _ := m.clocks.judge(m.now())
+	r.OffsetMs = ahead.Milliseconds()
+	if m.node == nil {
+		r.Reason = "witness"
+		return r
+	}
+	n, g := m.node.View(), m.gate.View()
+	r.Chain = n.ChainID[:min(len(n.ChainID), chainDigits)]
+	r.Node, r.Fit, r.Reason = n.State, n.Healthy, n.Reason
+	r.Head, r.LIB, r.Paused, r.Peers = n.Head, n.LIB, n.Paused || !n.PausedKnown, n.Peers
+	r.Started, r.Signed, r.Confirmed, r.Sealed, r.Finalizers = g.Started, g.Signed.Block, g.Confirmed, g.Sealed, n.Finalizers
+	members := memberPeers(s)
+	if r.Fit && n.Peers == 0 && slices.ContainsFunc(n.Configured, func(p string) bool { return !slices.Contains(members, p) }) {
+		r.Fit, r.Reason = false, "its node has no p2p peers" // missing peers that are members themselves do not count [L7]
+	}
+	return r
+}
+
+// memberPeers lists the p2p addresses of the members' nodes.
+func memberPeers(s *fsm.State) []string {
+	var list []string
+	for _, m := range s.Members {
+		if m.P2P != "" {
+			list = append(list, m.P2P)
+		}
+	}
+	return list
+}

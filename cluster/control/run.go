@@ -1,0 +1,90 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"roundtable/fsm"
+)
+
+// Controller reconciles one concern.
+type Controller interface {
+	Name() string
+	// Reconcile brings the world nearer to the state. again says when to run at the latest although nothing changed;
+	// 0 is the default. An error is logged and tried again at the next run.
+	Reconcile(ctx context.Context, s *fsm.State) (again time.Duration, err error)
+}
+
+const (
+	resync    = time.Second            // when nothing changed
+	retryWait = 100 * time.Millisecond // after an error: a changing state must not spin a failing controller
+)
+
+// run runs a controller until ctx ends: at every change of the state, at every wake and on a timer.
+func run(ctx context.Context, log *slog.Logger, cl Cluster, c Controller, wakes ...func() <-chan struct{}) {
+	log = log.With("controller", c.Name())
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	last := ""
+	for ctx.Err() == nil {
+		state, changed := cl.View()
+		channels := make([]<-chan struct{}, 0, len(wakes)+1)
+		channels = append(channels, changed)
+		for _, w := range wakes {
+			channels = append(channels, w()) // taken before the world is read: no change is missed
+		}
+		again, err := c.Reconcile(ctx, state)
+		if ctx.Err() != nil {
+			return
+		}
+		if again <= 0 {
+			again = resync
+		}
+		if err != nil {
+			if msg := err.Error(); msg != last { // one line per new trouble, not one per try
+				log.Warn("reconcile failed", "err", err)
+				last = msg
+			}
+			if !sleep(ctx, retryWait) {
+				return
+			}
+			again = min(again, resync)
+		} else {
+			last = ""
+		}
+		timer.Reset(again)
+		wait(ctx, timer.C, channels)
+	}
+}
+
+// wait returns at the first of ctx's end, the timer, or any of the channels.
+func wait(ctx context.Context, timer <-chan time.Time, channels []<-chan struct{}) {
+	pad := [3]<-chan struct{}{}
+	copy(pad[:], channels)
+	select {
+	case <-ctx.Done():
+	case <-timer:
+	case <-pad[0]:
+	case <-pad[1]:
+	case <-pad[2]:
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// refused reports whether the state refused a command: its view of the world was old, and the next run sees a newer one.
+func refused(err error) bool {
+	var r *fsm.Refusal
+	return errors.As(err, &r)
+}

@@ -1,0 +1,162 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"roundtable/chain"
+	"roundtable/fsm"
+)
+
+// suspectSlots is how long a block of ours may lie outside every range that this member has applied before it is an
+// alarm: a member that lags sees the block before the grant.
+const suspectSlots = 8
+
+// watchController compares every block of ours on the chain, as the local node sees it through its API, with what the
+// cluster could have signed and with what this gate and the other members say they signed [S10].
+type watchController struct {
+	*Manager
+	log *slog.Logger
+
+	mu      sync.Mutex
+	pending []seenBlock
+	recent  []seenBlock // the newest of ours that nothing was wrong with; only for Reconcile
+}
+
+type seenBlock struct {
+	block    chain.Block
+	producer string
+	problem  string // what is known to be wrong with it
+}
+
+// recentBlocks are looked at again, for the others tell a little later what they signed.
+const recentBlocks = 16
+
+// Name is the controller's.
+func (*watchController) Name() string { return "watch" }
+
+// saw takes a block of the local node's chain.
+func (c *watchController) saw(b chain.Block, producer string) {
+	c.add(seenBlock{block: b, producer: producer})
+}
+
+// add never blocks. Bounded: the newest 1024 wait for their check.
+func (c *watchController) add(b seenBlock) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.pending) >= 1024 {
+		c.pending = c.pending[1:]
+	}
+	c.pending = append(c.pending, b)
+}
+
+// Reconcile checks the blocks seen.
+func (c *watchController) Reconcile(ctx context.Context, s *fsm.State) (time.Duration, error) {
+	c.mu.Lock()
+	pending := c.pending
+	c.pending = nil
+	c.mu.Unlock()
+	c.again(ctx)
+	var later, suspects []seenBlock
+	for _, b := range pending {
+		if !s.Cluster.Ours(b.producer) {
+			continue
+		}
+		if b.problem == "" {
+			b.problem = c.contradicted(b.block)
+		}
+		switch {
+		case b.problem != "":
+			c.alarm(ctx, b, b.problem)
+		case signable(s, b.block):
+			c.recent = append(c.recent, b)
+		case c.slotNow() < b.block.Slot+suspectSlots:
+			later = append(later, b)
+		default:
+			suspects = append(suspects, b)
+		}
+	}
+	if len(suspects) > 0 {
+		// A member that is cut off, or just started and reads its log, sees on the chain what it has not applied yet. An
+		// alarm seals the gate for good: this one must rest on a state that does not lag.
+		try, cancel := context.WithTimeout(ctx, time.Second)
+		if err := c.cluster.Barrier(try); err != nil {
+			later, suspects = append(later, suspects...), nil
+		}
+		cancel()
+		s, _ = c.cluster.View()
+	}
+	for _, b := range suspects {
+		if !signable(s, b.block) {
+			c.alarm(ctx, b, fmt.Sprintf("block %d %s in slot %d: no epoch could sign it", b.block.Num, b.block.ID, b.block.Slot))
+		}
+	}
+	if len(later) > 0 {
+		c.mu.Lock()
+		c.pending = append(later, c.pending...)
+		c.mu.Unlock()
+	}
+	return 0, nil
+}
+
+// again looks at the newest good blocks with what the others have told meanwhile.
+func (c *watchController) again(ctx context.Context) {
+	if n := len(c.recent); n > recentBlocks {
+		c.recent = slices.Delete(c.recent, 0, n-recentBlocks)
+	}
+	c.recent = slices.DeleteFunc(c.recent, func(b seenBlock) bool {
+		problem := c.contradicted(b.block)
+		if problem != "" {
+			c.alarm(ctx, b, problem)
+		}
+		return problem != ""
+	})
+}
+
+// signable reports whether some epoch could sign the block, as far as the state remembers.
+func signable(s *fsm.State, b chain.Block) bool {
+	ok, known := s.Signable(b.Slot)
+	return ok || !known
+}
+
+// fullID is the length of a block id that was signed itself (Savanna). A shorter one was read from nodeos' stderr, where a
+// peer's text can forge a line [S5]: no gate may be sealed for that.
+const fullID = 64
+
+// contradicted says how a block differs from what was signed for its slot, here or at another member; "" if it does not.
+// The height comes from the line that the gate trusts.
+func (c *watchController) contradicted(b chain.Block) string {
+	if own := c.gate.View().Signed.Block; differs(own, b) {
+		return fmt.Sprintf("block %d %s in slot %d: this gate signed block %d %s for it", b.Num, b.ID, b.Slot, own.Num, own.ID)
+	}
+	for id, p := range c.cluster.Peers() {
+		for _, g := range []chain.Block{p.Report.Signed, p.Report.Confirmed} {
+			if id == c.id || !differs(g, b) {
+				continue
+			}
+			return fmt.Sprintf("block %d %s in slot %d: member %s signed block %d %s for it", b.Num, b.ID, b.Slot, id, g.Num, g.ID)
+		}
+	}
+	return ""
+}
+
+// differs reports whether the block on the chain cannot be the one that was signed for its slot.
+func differs(signed, b chain.Block) bool {
+	return signed.Slot == b.Slot && (signed.Num != b.Num || len(signed.ID) == fullID && !chain.SameID(signed.ID, b.ID))
+}
+
+// alarm closes the gate for good, counts, and puts the finding into the history for everybody.
+func (c *watchController) alarm(ctx context.Context, b seenBlock, problem string) {
+	c.doubled.Add(1)
+	c.gate.Seal(problem)
+	c.log.Error("a block of ours that this cluster did not sign, or signed differently", "problem", problem, "producer", b.producer)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if _, err := c.cluster.Propose(ctx, fsm.RaiseAlarm{Name: "doubled", Subject: b.producer, Text: problem}, fmt.Sprintf("doubled-%d-%s", b.block.Slot, b.block.ID)); err != nil {
+		c.log.Error("the alarm did not reach the history", "err", err)
+	}
+}

@@ -1,0 +1,299 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"roundtable/fsm"
+	"roundtable/pulse"
+)
+
+const (
+	membershipEvery = 500 * time.Millisecond
+	stableFor       = 1500 * time.Millisecond // a nonvoter must be heard for so long before it gets a vote
+	caughtUp        = 128                     // and be no more entries behind than this
+	// fewestVoters is what the clean-up never goes below by itself.
+	fewestVoters = 3
+)
+
+// change is one step of raft's configuration.
+type change struct {
+	do      changeKind
+	id      string
+	address string
+	reason  string
+}
+
+type changeKind string
+
+const (
+	addNonvoter changeKind = "add as nonvoter"
+	promote     changeKind = "promote to voter"
+	readdress   changeKind = "change the address"
+	remove      changeKind = "remove"
+)
+
+// membershipInput is all that planMembership looks at.
+type membershipInput struct {
+	self    string
+	group   string
+	servers []raft.Server
+	nodes   map[string]Node      // gossip's, ours not included
+	since   map[string]time.Time // since when each has been as it is now, alive or not, as this leader saw it
+	removed map[string]bool      // removed by an operator
+	applied uint64
+	now     time.Time
+	dead    time.Duration
+	left    time.Duration
+}
+
+// planMembership chooses the next change: at most one at a time, each is a committed entry. It never plans a step after
+// which the live voters are no quorum, and never removes a voter by itself when fewer than three would remain.
+func planMembership(in membershipInput) (change, bool) {
+	servers := slices.Clone(in.servers)
+	slices.SortFunc(servers, func(a, b raft.Server) int { return compare(a.ID, b.ID) })
+	for _, s := range servers {
+		if c, ok := in.tend(s, servers); ok {
+			return c, true
+		}
+	}
+	ids := make([]string, 0, len(in.nodes))
+	for id := range in.nodes {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		n := in.nodes[id]
+		if !n.Alive || n.Raft == "" || in.removed[id] || n.Group != "" && n.Group != in.group || holds(servers, id) {
+			continue
+		}
+		if old, ok := at(servers, n.Raft); ok {
+			// A new member at the address of an old one, which raft does not allow: the old one must go first.
+			if old := string(old.ID); old != in.self && !in.nodes[old].Alive && in.safeWithout(old, 1) {
+				return change{remove, old, n.Raft, "its address is " + id + "'s now"}, true
+			}
+			continue
+		}
+		return change{addNonvoter, id, n.Raft, "found by gossip"}, true
+	}
+	return change{}, false
+}
+
+// tend plans what is to be done about one server of the configuration.
+func (in membershipInput) tend(s raft.Server, servers []raft.Server) (change, bool) {
+	id := string(s.ID)
+	n, known := in.nodes[id]
+	lasted := in.now.Sub(in.since[id])
+	switch {
+	case id == in.self:
+		return change{}, false
+	case in.removed[id]:
+		if s.Suffrage != raft.Voter || in.safeWithout(id, 1) {
+			return change{remove, id, string(s.Address), "removed by an operator"}, true
+		}
+	case known && n.Alive && n.Group != "" && n.Group != in.group:
+		return change{}, false // a stranger under this name
+	case known && n.Alive && n.Raft != "" && n.Raft != string(s.Address):
+		if _, taken := at(servers, n.Raft); !taken {
+			return change{readdress, id, n.Raft, "it moved"}, true
+		}
+	case known && n.Alive && s.Suffrage != raft.Voter:
+		if lasted >= stableFor && in.now.Sub(n.Seen) < freshFor && n.Applied+caughtUp >= in.applied && n.Group == in.group && !n.Stalled {
+			return change{promote, id, string(s.Address), "caught up"}, true
+		}
+	case !n.Alive && (lasted >= in.dead || n.Left && lasted >= in.left):
+		if s.Suffrage != raft.Voter || in.safeWithout(id, fewestVoters) {
+			return change{remove, id, string(s.Address), fmt.Sprintf("unseen for %v", lasted.Round(time.Second))}, true
+		}
+	}
+	return change{}, false
+}
+
+// safeWithout reports whether the live voters are a quorum before and after a voter goes, and enough voters remain.
+func (in membershipInput) safeWithout(id string, fewest int) bool {
+	voters, live, left, liveLeft := 0, 0, 0, 0
+	for _, s := range in.servers {
+		if s.Suffrage != raft.Voter {
+			continue
+		}
+		alive := string(s.ID) == in.self || in.nodes[string(s.ID)].Alive
+		voters++
+		if alive {
+			live++
+		}
+		if string(s.ID) != id {
+			left++
+			if alive {
+				liveLeft++
+			}
+		}
+	}
+	return left >= fewest && live > voters/2 && liveLeft > left/2
+}
+
+func compare(a, b raft.ServerID) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+func holds(servers []raft.Server, id string) bool {
+	return slices.ContainsFunc(servers, func(s raft.Server) bool { return string(s.ID) == id })
+}
+
+func at(servers []raft.Server, address string) (raft.Server, bool) {
+	for _, s := range servers {
+		if string(s.Address) == address {
+			return s, true
+		}
+	}
+	return raft.Server{}, false
+}
+
+// removedMembers are those whose last word in the history is their removal and who have no record: gossip does not bring
+// them back. Putting a record again does, and so does the history's end (512 lines).
+func removedMembers(s *fsm.State) map[string]bool {
+	removed := map[string]bool{}
+	for _, e := range s.History {
+		if e.Kind == "member.removed" {
+			removed[e.Subject] = true
+		}
+	}
+	for id := range s.Members {
+		delete(removed, id)
+	}
+	return removed
+}
+
+// tendMembership runs while this member leads: it keeps raft's configuration in step with who is there.
+func (c *Cluster) tendMembership(ctx context.Context, _ time.Time) {
+	since := map[string]time.Time{}
+	alive := map[string]bool{}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		now := c.cfg.Now()
+		nodes := c.gossip.snapshot()
+		servers := c.servers()
+		for _, id := range append(keys(nodes), ids(servers)...) {
+			if _, ok := since[id]; !ok || alive[id] != nodes[id].Alive {
+				since[id], alive[id] = now, nodes[id].Alive
+			}
+		}
+		state, _ := c.View()
+		in := membershipInput{
+			self: c.cfg.ID, group: c.streams.groupID(), servers: servers, nodes: nodes, since: since, removed: removedMembers(state),
+			applied: c.raft.AppliedIndex(), now: now, dead: c.cfg.DeadAfter, left: c.cfg.LeftAfter,
+		}
+		if ch, ok := planMembership(in); ok {
+			if err := c.changeMembership(ctx, ch); err != nil && ctx.Err() == nil {
+				c.log.Warn("membership not changed", "change", ch.do, "member", ch.id, "err", err)
+			} else if err == nil {
+				c.log.Info("membership changed", "change", ch.do, "member", ch.id, "address", ch.address, "reason", ch.reason)
+				continue // the next step at once
+			}
+		}
+		timer.Reset(pulse.Next(membershipEvery))
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-c.gossip.changed:
+		}
+	}
+}
+
+func keys(m map[string]Node) []string {
+	out := make([]string, 0, len(m))
+	for id := range m {
+		out = append(out, id)
+	}
+	return out
+}
+
+func ids(servers []raft.Server) []string {
+	out := make([]string, 0, len(servers))
+	for _, s := range servers {
+		out = append(out, string(s.ID))
+	}
+	return out
+}
+
+func (c *Cluster) changeMembership(ctx context.Context, ch change) error {
+	id, address := raft.ServerID(ch.id), raft.ServerAddress(ch.address)
+	return wait(ctx, func() raft.Future {
+		switch ch.do {
+		case remove:
+			return c.raft.RemoveServer(id, 0, 0)
+		case promote:
+			return c.raft.AddVoter(id, address, 0, 0)
+		case readdress:
+			if s, ok := c.server(ch.id); ok && s.Suffrage == raft.Voter {
+				return c.raft.AddVoter(id, address, 0, 0)
+			}
+		}
+		return c.raft.AddNonvoter(id, address, 0, 0)
+	})
+}
+
+// Remove takes a member out of the group, for an operator: its record first, then raft's configuration. Gossip does not
+// bring it back. Refused where the live voters that remain would be no quorum, or by the state (it holds the lease). On a
+// follower it is forwarded to the leader. A leader that is to remove itself gives the leadership away first.
+func (c *Cluster) Remove(ctx context.Context, id string) error {
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	index, err := c.deliver(ctx, true, func(s *standing) (uint64, error) {
+		if !s.leading {
+			return c.askLeader(ctx, s, request{Op: opRemove, Member: id})
+		}
+		return c.removeHere(ctx, id)
+	})
+	if err != nil {
+		return err
+	}
+	return c.WaitIndex(ctx, index)
+}
+
+// removeHere removes a member, on the leader. Repeating it is harmless.
+func (c *Cluster) removeHere(ctx context.Context, id string) (uint64, error) {
+	if id == c.cfg.ID {
+		if err := c.transferHere(ctx, ""); err != nil {
+			return 0, err
+		}
+		return 0, notAppended(errNotLeading) // the next try goes to the new leader
+	}
+	state, _ := c.View()
+	_, recorded := state.Members[id]
+	s, listed := c.server(id)
+	if !recorded && !listed {
+		return 0, fmt.Errorf("%w: %s", ErrUnknownMember, id)
+	}
+	in := membershipInput{self: c.cfg.ID, servers: c.servers(), nodes: c.gossip.snapshot()}
+	if listed && s.Suffrage == raft.Voter && !in.safeWithout(id, 1) {
+		return 0, fmt.Errorf("%w: without %s the live voters are no majority", ErrQuorum, id)
+	}
+	var index uint64
+	if recorded {
+		var err error
+		index, err = c.appendEntry(ctx, fsm.Entry{At: c.cfg.Now().UnixMilli(), By: c.cfg.ID, Command: fsm.RemoveMember{ID: id}})
+		if err != nil && !errors.Is(err, fsm.ErrMember) {
+			return 0, err
+		}
+	}
+	if listed {
+		if err := wait(ctx, func() raft.Future { return c.raft.RemoveServer(s.ID, 0, 0) }); err != nil {
+			return 0, unknownOutcome(err)
+		}
+	}
+	c.gossip.forget(id)
+	return index, nil
+}

@@ -1,0 +1,317 @@
+package cluster
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// streams owns the one listener that raft and the forwarding share, and every stream of this member: closing it ends
+// them all.
+type streams struct {
+	id        string
+	advertise string
+	network   Network
+	server    *tls.Config // nil: plain
+	client    *tls.Config
+	log       *slog.Logger
+	group     atomic.Pointer[string]
+	adopt     func(group string) error    // keeps the group's id for the next start
+	regroup   chan struct{}               // capacity 1: the group's id was taken over
+	idOf      func(address string) string // member id behind a raft address, "" if unknown
+	forward   func(conn net.Conn, from string)
+
+	listener net.Listener
+	raft     chan net.Conn
+	ctx      context.Context
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+
+	mu     sync.Mutex
+	open   map[net.Conn]struct{}
+	closed bool
+
+	lastRefusal string
+	refusedAt   time.Time
+}
+
+func listenStreams(cfg Config) (*streams, error) {
+	l, err := cfg.Network.Listen(cfg.RaftBind)
+	if err != nil {
+		return nil, &ConfigError{fmt.Sprintf("cannot listen for raft at %s: %v", cfg.RaftBind, err), "is another manager running, or the port taken? choose another one under [manager] raft"}
+	}
+	s := &streams{id: cfg.ID, advertise: cfg.RaftAdvertise, network: cfg.Network, log: cfg.Log, listener: l, raft: make(chan net.Conn), regroup: make(chan struct{}, 1), open: map[net.Conn]struct{}{}}
+	if s.advertise == "" {
+		s.advertise = l.Addr().String()
+	}
+	if host, _, err := net.SplitHostPort(s.advertise); err == nil {
+		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+			return nil, errors.Join(&ConfigError{fmt.Sprintf("raft would be advertised as %s", s.advertise), "set the address under which the other managers reach this one"}, l.Close())
+		}
+	}
+	if cfg.TLS != nil {
+		s.server, s.client = serverTLS(cfg.TLS), cfg.TLS
+	}
+	none := ""
+	s.group.Store(&none)
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s, nil
+}
+
+func (s *streams) serve() {
+	s.wg.Go(func() {
+		for {
+			conn, err := s.listener.Accept()
+			if err != nil {
+				if s.ctx.Err() != nil {
+					return
+				}
+				s.log.Warn("accept failed", "err", err)
+				if !sleep(s.ctx, 100*time.Millisecond) {
+					return
+				}
+				continue
+			}
+			s.wg.Go(func() { s.welcome(conn) })
+		}
+	})
+}
+
+// welcome authenticates an incoming stream and hands it to whom it is for.
+func (s *streams) welcome(raw net.Conn) {
+	conn, ok := s.track(raw)
+	if !ok {
+		return
+	}
+	h, err := s.handshake(conn)
+	if err != nil {
+		s.refused(raw.RemoteAddr(), h.from, err)
+		_ = conn.Close()
+		return
+	}
+	if h.kind == kindForward {
+		s.forward(conn, h.from)
+		_ = conn.Close()
+		return
+	}
+	select {
+	case s.raft <- conn:
+	case <-s.ctx.Done():
+		_ = conn.Close()
+	}
+}
+
+// refusedEvery is how often one and the same refusal is logged: whoever is refused tries again at once.
+const refusedEvery = time.Minute
+
+func (s *streams) refused(from net.Addr, member string, err error) {
+	what := member + ": " + err.Error()
+	s.mu.Lock()
+	again := what == s.lastRefusal && time.Since(s.refusedAt) < refusedEvery
+	if !again {
+		s.lastRefusal, s.refusedAt = what, time.Now()
+	}
+	s.mu.Unlock()
+	if !again && s.ctx.Err() == nil {
+		s.log.Warn("stream refused", "from", from.String(), "member", member, "err", err)
+	}
+}
+
+func (s *streams) handshake(conn *stream) (hello, error) {
+	_ = conn.SetDeadline(time.Now().Add(helloTimeout))
+	if s.server != nil {
+		t := tls.Server(conn.Conn, s.server)
+		if err := t.HandshakeContext(s.ctx); err != nil {
+			return hello{}, err
+		}
+		conn.Conn = t
+	}
+	h, err := readHello(conn)
+	if err != nil {
+		return h, err
+	}
+	refusal := s.check(h, conn.Conn)
+	if err := writeWelcome(conn, refusal); err != nil {
+		return h, err
+	}
+	_ = conn.SetDeadline(time.Time{})
+	return h, refusal
+}
+
+// check decides whether a dialer may come in, and takes over the group's id from the one who added us.
+func (s *streams) check(h hello, conn net.Conn) error {
+	if cert := peerCertificate(conn); cert != nil {
+		if err := certifies(cert, h.from); err != nil {
+			return err
+		}
+	}
+	if h.to != "" && h.to != s.id {
+		return fmt.Errorf("this is %s, not %s", s.id, h.to)
+	}
+	switch ours := s.groupID(); {
+	case h.group == "":
+		return errors.New("you were not added to this group yet")
+	case ours == h.group:
+		return nil
+	case ours == "" && h.kind == kindRaft:
+		return s.setGroup(h.group)
+	case ours == "":
+		return errors.New("this member was not added to the group yet")
+	default:
+		return errors.New("you belong to another raft group")
+	}
+}
+
+func (s *streams) groupID() string { return *s.group.Load() }
+
+func (s *streams) setGroup(group string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ours := s.groupID(); ours != "" {
+		if ours != group {
+			return errors.New("you belong to another raft group")
+		}
+		return nil
+	}
+	if err := s.adopt(group); err != nil {
+		return err
+	}
+	s.group.Store(&group)
+	poke(s.regroup)
+	s.log.Info("joined the raft group", "group", group)
+	return nil
+}
+
+// dial opens a stream of a kind to a member; id may be "" where it is not known.
+func (s *streams) dial(ctx context.Context, kind byte, addr, id string) (net.Conn, error) {
+	raw, err := s.network.Dial(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	conn, ok := s.track(raw)
+	if !ok {
+		return nil, ErrClosed
+	}
+	if err := s.introduce(ctx, conn, kind, id); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("%s at %s: %w", id, addr, err)
+	}
+	return conn, nil
+}
+
+func (s *streams) introduce(ctx context.Context, conn *stream, kind byte, id string) error {
+	deadline := time.Now().Add(helloTimeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+		deadline = d
+	}
+	_ = conn.SetDeadline(deadline)
+	if s.client != nil {
+		t := tls.Client(conn.Conn, clientTLS(s.client, id))
+		if err := t.HandshakeContext(ctx); err != nil {
+			return err
+		}
+		conn.Conn = t
+	}
+	if err := writeHello(conn, hello{kind, s.id, id, s.groupID()}); err != nil {
+		return err
+	}
+	if err := readWelcome(conn); err != nil {
+		return err
+	}
+	return conn.SetDeadline(time.Time{})
+}
+
+// track registers a stream so that close ends it; false (and the stream closed) once everything is closed.
+func (s *streams) track(raw net.Conn) (*stream, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		_ = raw.Close()
+		return nil, false
+	}
+	s.open[raw] = struct{}{}
+	return &stream{Conn: raw, raw: raw, owner: s}, true
+}
+
+func (s *streams) close() {
+	s.cancel()
+	_ = s.listener.Close()
+	s.mu.Lock()
+	s.closed = true
+	open := s.open
+	s.open = map[net.Conn]struct{}{}
+	s.mu.Unlock()
+	for c := range open {
+		_ = c.Close()
+	}
+}
+
+// stream is a connection that its owner knows. Close does not take the time to say goodbye in TLS: a peer that is cut
+// off must not hold up whoever closes.
+type stream struct {
+	net.Conn
+	raw   net.Conn
+	owner *streams
+}
+
+// Close ends the stream.
+func (c *stream) Close() error {
+	c.owner.mu.Lock()
+	delete(c.owner.open, c.raw)
+	c.owner.mu.Unlock()
+	return c.raw.Close()
+}
+
+// raftLayer is the part of the streams that raft's transport sees.
+type raftLayer struct{ *streams }
+
+type advertised string
+
+// Network names the address's kind.
+func (advertised) Network() string { return "tcp" }
+
+// String is host:port.
+func (a advertised) String() string { return string(a) }
+
+// Accept implements net.Listener.
+func (l raftLayer) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.raft:
+		return c, nil
+	case <-l.ctx.Done():
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (l raftLayer) Close() error { l.close(); return nil }
+
+// Addr is what the other members dial.
+func (l raftLayer) Addr() net.Addr { return advertised(l.advertise) }
+
+// Dial implements raft.StreamLayer.
+func (l raftLayer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(l.ctx, timeout)
+	defer cancel()
+	return l.dial(ctx, kindRaft, string(addr), l.idOf(string(addr)))
+}
+
+// sleep waits; false if ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

@@ -1,0 +1,224 @@
+package config
+
+import (
+	"log/slog"
+	"net"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// Config is one manager's configuration. The toml names of the fields are the keys of config.toml (design/surface.md).
+// After Load, or Finish for one made in code, everything optional is filled in and every path is absolute.
+type Config struct {
+	// Sandbox is a cluster for trying things out: loopback only, no TLS.
+	Sandbox bool    `toml:"sandbox"`
+	Manager Manager `toml:"manager"`
+	Cluster Cluster `toml:"cluster"`
+	Node    Node    `toml:"node"`
+	Signer  Signer  `toml:"signer"`
+	Lease   Lease   `toml:"lease"`
+	Raft    Raft    `toml:"raft"`
+	TLS     TLS     `toml:"tls"`
+
+	file   string          // for messages
+	set    map[string]bool // keys that were given, not defaulted
+	origin map[string]string
+}
+
+// Manager is this process: who it is, where it listens and how it is reached.
+type Manager struct {
+	ID        string   `toml:"id"`
+	Home      string   `toml:"home"`      // default: the folder of config.toml
+	API       string   `toml:"api"`       // host:port to listen on, as raft and gossip
+	Raft      string   `toml:"raft"`      //
+	Gossip    string   `toml:"gossip"`    // TCP and UDP
+	Advertise string   `toml:"advertise"` // host that the other members reach this one by; default: the host listened on
+	Join      []string `toml:"join"`      // gossip host:port of any members; empty: this one founds the cluster
+	Priority  int      `toml:"priority"`  // higher is preferred as holder
+	// NoFailover: never chosen as holder by itself. Witness: votes, has no node.
+	NoFailover bool   `toml:"nofailover"`
+	Witness    bool   `toml:"witness"`
+	LogLevel   string `toml:"log_level"`  // debug, info, warn, error
+	LogFormat  string `toml:"log_format"` // text, json
+}
+
+// Cluster is what the founder writes into the cluster's state; later it is changed there and no longer here.
+type Cluster struct {
+	Name      string   `toml:"name"`
+	Producers []string `toml:"producers"` // default: the node's
+}
+
+// Node is the local nodeos.
+type Node struct {
+	Path           string            `toml:"path"` // of nodeos; a bare name is looked up in PATH
+	Args           []string          `toml:"args"`
+	ConfigTemplate string            `toml:"config_template"` // lines of config.ini that roundtable does not own
+	DataDir        string            `toml:"data_dir"`
+	ConfigDir      string            `toml:"config_dir"`
+	HTTP           string            `toml:"http"`      // host:port of nodeos' API; loopback only, it has no authentication
+	P2P            string            `toml:"p2p"`       // host:port to listen on
+	Peers          []string          `toml:"peers"`     // p2p host:port of others
+	Producers      []string          `toml:"producers"` // ours; default: the cluster's
+	Fence          string            `toml:"fence"`     // gate, pause
+	StopTimeout    Duration          `toml:"stop_timeout"`
+	CrashBudget    int               `toml:"crash_budget"` // ends within crash_window after which the node is no longer started
+	CrashWindow    Duration          `toml:"crash_window"`
+	Env            map[string]string `toml:"env"`
+}
+
+// Signer holds the keys, or reaches them.
+type Signer struct {
+	Kind    string   `toml:"kind"`     // file, keosd
+	KeyFile string   `toml:"key_file"` // private keys, one per line; mode 0600
+	URL     string   `toml:"url"`      // of keosd: http://host:port, or unix:///path
+	Timeout Duration `toml:"timeout"`  // for one signature; nodeos itself waits 400 ms
+}
+
+// Lease is how far ahead the holder may sign.
+type Lease struct {
+	Slots int `toml:"slots"` // L: slots of 500 ms
+}
+
+// Raft is the raft group's timing.
+type Raft struct {
+	Heartbeat         Duration `toml:"heartbeat"`
+	Election          Duration `toml:"election"`
+	SnapshotThreshold int      `toml:"snapshot_threshold"` // entries between two raft snapshots
+	TrailingLogs      int      `toml:"trailing_logs"`      // entries kept behind a raft snapshot
+}
+
+// TLS names the files that raft, gossip and API are secured with.
+type TLS struct {
+	Off       bool   `toml:"off"` // loopback only
+	CA        string `toml:"ca"`
+	Cert      string `toml:"cert"`
+	Key       string `toml:"key"`
+	GossipKey string `toml:"gossip_key"` // file with the 32 bytes, in base64, that gossip is encrypted with
+}
+
+// Duration is a time.Duration that is written as Go writes one: "300ms", "1m30s".
+type Duration time.Duration
+
+// D is the plain duration.
+func (d Duration) D() time.Duration { return time.Duration(d) }
+
+// String writes it as it is read.
+func (d Duration) String() string { return time.Duration(d).String() }
+
+// MarshalText writes it as it is read.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// Default is the configuration before anything is read.
+func Default() *Config {
+	return &Config{
+		Manager: Manager{API: "127.0.0.1:9080", Raft: "127.0.0.1:9070", Gossip: "127.0.0.1:9060", LogLevel: "info", LogFormat: "text"},
+		Node: Node{
+			Path: "nodeos", HTTP: "127.0.0.1:8888", P2P: "127.0.0.1:9876", Fence: "gate",
+			StopTimeout: Duration(2 * time.Minute), CrashBudget: 5, CrashWindow: Duration(10 * time.Minute),
+		},
+		Signer: Signer{Kind: "file", Timeout: Duration(300 * time.Millisecond)},
+		Lease:  Lease{Slots: 4},
+		Raft: Raft{
+			Heartbeat: Duration(300 * time.Millisecond), Election: Duration(300 * time.Millisecond),
+			SnapshotThreshold: 8192, TrailingLogs: 1024,
+		},
+		set: map[string]bool{}, origin: map[string]string{},
+	}
+}
+
+// fill completes what was left out.
+func (c *Config) fill() {
+	if c.Manager.Home == "" && c.file != "" {
+		c.Manager.Home = filepath.Dir(c.file)
+	}
+	if abs, err := filepath.Abs(c.Manager.Home); err == nil && c.Manager.Home != "" {
+		c.Manager.Home = abs
+	}
+	if len(c.Cluster.Producers) == 0 {
+		c.Cluster.Producers = slices.Clone(c.Node.Producers)
+	}
+	if len(c.Node.Producers) == 0 {
+		c.Node.Producers = slices.Clone(c.Cluster.Producers)
+	}
+	under := func(p *string, byDefault ...string) {
+		if *p == "" {
+			*p = filepath.Join(byDefault...)
+		}
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(c.Manager.Home, *p)
+		}
+	}
+	under(&c.Node.DataDir, "node", "data")
+	under(&c.Node.ConfigDir, "node", "config")
+	under(&c.Node.ConfigTemplate)
+	if c.Signer.Kind == "file" {
+		under(&c.Signer.KeyFile, "keys")
+	}
+	if !c.Plain() {
+		under(&c.TLS.CA, "tls", "ca.pem")
+		under(&c.TLS.Cert, "tls", "cert.pem")
+		under(&c.TLS.Key, "tls", "key.pem")
+		under(&c.TLS.GossipKey, "tls", "gossip.key")
+	}
+}
+
+// Plain reports that raft, gossip and API go without TLS, which only loopback addresses may.
+func (c *Config) Plain() bool { return c.Sandbox || c.TLS.Off }
+
+// Socket is the path of the gate's unix socket.
+func (c *Config) Socket() string { return filepath.Join(c.Manager.Home, "gate.sock") }
+
+// RaftDir is the folder of raft's log and snapshots.
+func (c *Config) RaftDir() string { return filepath.Join(c.Manager.Home, "raft") }
+
+// reached is the address that others reach one of ours by.
+func (c *Config) reached(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return listen
+	}
+	if c.Manager.Advertise != "" {
+		host = c.Manager.Advertise
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// RaftAddr is the host:port that the others reach this member's raft by.
+func (c *Config) RaftAddr() string { return c.reached(c.Manager.Raft) }
+
+// GossipAddr is the host:port that the others reach this member's gossip by.
+func (c *Config) GossipAddr() string { return c.reached(c.Manager.Gossip) }
+
+// P2PAddr is the host:port that the others' nodes reach this member's node by.
+func (c *Config) P2PAddr() string { return c.reached(c.Node.P2P) }
+
+// APIURL is the URL that the others reach this member's API by.
+func (c *Config) APIURL() string {
+	if c.Plain() {
+		return "http://" + c.reached(c.Manager.API)
+	}
+	return "https://" + c.reached(c.Manager.API)
+}
+
+// LogValue is the configuration in one log line: without the node's arguments and environment and without a password in
+// the signer's URL, since any of them may be secret.
+func (c *Config) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("id", c.Manager.ID), slog.String("home", c.Manager.Home), slog.String("api", c.Manager.API),
+		slog.String("raft", c.Manager.Raft), slog.String("gossip", c.Manager.Gossip), slog.Any("join", c.Manager.Join),
+		slog.String("cluster", c.Cluster.Name), slog.Any("producers", c.Cluster.Producers), slog.String("node", c.Node.Path),
+		slog.String("fence", c.Node.Fence), slog.String("signer", c.Signer.Kind), slog.String("signer_url", maskURL(c.Signer.URL)),
+		slog.Int("slots", c.Lease.Slots), slog.Bool("witness", c.Manager.Witness), slog.Bool("plain", c.Plain()),
+	)
+}
+
+// maskURL takes a password out of a URL; of one that does not parse nothing is shown.
+func maskURL(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return "***"
+	}
+	return u.Redacted()
+}

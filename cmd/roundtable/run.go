@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"roundtable/cmd/roundtable/config"
+	"roundtable/manager"
+)
+
+// runCommand is `roundtable run`: one manager with its node.
+func runCommand() *cobra.Command {
+	var home string
+	c := &cobra.Command{
+		Use:   "run --home DIR",
+		Short: "Run one manager with its node, as configured in DIR/config.toml",
+		Long: `Run one manager with its node, as configured in DIR/config.toml (environment ROUNDTABLE_SECTION_KEY over it).
+
+SIGTERM or SIGINT stops it in order: a holder hands production over first, then the node is stopped. A second signal
+shortens that. Exit code 0 after an ordered stop, 1 when it could not start or had to give up.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			conf, err := config.Load(filepath.Join(home, "config.toml"), os.Environ(), nil)
+			if err != nil {
+				return err
+			}
+			oneProcessor()
+			return runManager(cmd.Context(), conf, cmd.ErrOrStderr())
+		},
+	}
+	c.Flags().StringVar(&home, "home", ".", "folder that holds config.toml, keys and data")
+	return c
+}
+
+// oneProcessor keeps the Go runtime from waking a second thread for each little thing, which is most of what an idle manager
+// costs; the gate answers faster with it, not slower. The operator's own GOMAXPROCS wins. docs/decisions/0005.
+func oneProcessor() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(1)
+	}
+}
+
+// runManager runs a manager until a signal, telling systemd (where it listens) when it is ready, alive and stopping.
+func runManager(parent context.Context, conf *config.Config, logTo io.Writer) error {
+	ctx, stop := context.WithCancelCause(parent)
+	defer stop(nil)
+	hurry, hurryUp := context.WithCancel(context.WithoutCancel(parent))
+	defer hurryUp()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+	go func() {
+		for n := 0; ; n++ {
+			select {
+			case <-hurry.Done():
+				return
+			case s := <-signals:
+				if n == 0 {
+					_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
+					stop(fmt.Errorf("signal %s", s))
+				} else {
+					hurryUp()
+				}
+			}
+		}
+	}()
+	ready := func() {
+		_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
+		go watchdog(ctx)
+	}
+	return manager.Run(ctx, hurry, conf, manager.Options{Version: version, Log: newLogger(conf, logTo), Ready: ready})
+}
+
+// watchdog tells systemd that the process lives, at half the interval it asks for.
+func watchdog(ctx context.Context) {
+	interval, err := daemon.SdWatchdogEnabled(false)
+	if err != nil || interval == 0 {
+		return
+	}
+	tick := time.NewTicker(interval / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
+		}
+	}
+}
+
+func newLogger(conf *config.Config, w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(conf.Manager.LogLevel)); err != nil {
+		level = slog.LevelInfo
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if conf.Manager.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, o)).With("member", conf.Manager.ID)
+	}
+	return slog.New(slog.NewTextHandler(w, o)).With("member", conf.Manager.ID)
+}

@@ -1,0 +1,122 @@
+package drill
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// check lets the checker count what was done on this sandbox from slot first to last. finish closes the sandbox before the
+// ledgers and the raft logs are read; without it (nil) the sandbox goes on, and the raft logs stay out of it.
+func (d *drill) check(ctx context.Context, r *Report, first, last uint64, finish func() error) error {
+	// The last slots' blocks must have reached the node whose chain is read.
+	if err := wait(ctx, time.Second+2*d.opts.Latency); err != nil {
+		return err
+	}
+	chain, err := d.Chain(ctx, 2) // block 1 is the genesis
+	if err != nil {
+		return err
+	}
+	chains, err := d.chains(ctx, chain)
+	if err != nil {
+		return err
+	}
+	var replay Replay
+	closing := time.Now()
+	if finish != nil {
+		if err := finish(); err != nil {
+			return err
+		}
+		if replay, err = d.replay(); err != nil {
+			r.Failures = append(r.Failures, err.Error())
+		}
+	}
+	judged := finish != nil && err == nil && d.system == (ours{})
+	all, err := d.signatures()
+	if err != nil {
+		return err
+	}
+	members := make([]string, len(d.Members))
+	for i, m := range d.Members {
+		members[i] = m.ID
+	}
+	ledger := slices.DeleteFunc(all, func(s Signature) bool { return !slices.Contains(members, s.Node) })
+	if err := Linked(chain); err != nil {
+		r.Failures = append(r.Failures, err.Error())
+	}
+	mine := []string{d.Producer}
+	for _, b := range Unsigned(chain, mine, ledger) {
+		r.Failures = append(r.Failures, fmt.Sprintf("block %d in slot %d of %s is in no ledger", b.Num, b.Slot, b.Producer))
+	}
+	r.Doubles = Doubles(ledger)
+	r.Forks = len(Forks(chains))
+	due, missed := Missed(chain, mine, mine, first, last)
+	r.SlotsDue = due
+	r.tally(missed, Lost(chain, ledger), ledger)
+	if judged {
+		r.judge(replay, ledger, members, closing)
+		if d.gapped() {
+			r.Failures = append(r.Failures, d.outOfGap(slices.DeleteFunc(slices.Clone(replay.Epochs), func(e EpochSpan) bool { return e.At.After(closing) }))...)
+		}
+	}
+	for i := range r.Events {
+		e := &r.Events[i]
+		e.Members = members
+		t := timeline(*e, ledger, chain, replay.Epochs, e.FirstSlot-min(4, e.FirstSlot), e.LastSlot)
+		e.Timeline = &t
+	}
+	return nil
+}
+
+// judge holds the ledger against what the raft logs say: nobody signed but the holder, no two epochs share a slot, and
+// production moved only where something was done.
+func (r *Report) judge(replay Replay, ledger []Signature, members []string, closing time.Time) {
+	r.Epochs = replay.Epochs
+	r.Outside = Outside(ledger, members, replay)
+	for _, p := range Overlapping(replay.Epochs) {
+		r.Failures = append(r.Failures, fmt.Sprintf("epoch %d of %s (slots %d to %d) and epoch %d of %s (slots %d to %d) overlap",
+			p[0].Epoch, p[0].Holder, p[0].First, p[0].Last, p[1].Epoch, p[1].Holder, p[1].First, p[1].Last))
+	}
+	if len(r.Events) == 0 {
+		return
+	}
+	busy := []Interval{{From: closing}} // whoever ends in order hands over
+	for _, e := range r.Events {
+		to := e.RecoveredAt
+		if e.Harmless {
+			to = e.At // it may have made a handoff first
+		}
+		busy = append(busy, Interval{From: e.PreparedAt, To: to})
+	}
+	r.FalseFailovers = len(FalseFailovers(replay.Epochs, r.Events[0].PreparedAt, busy))
+}
+
+// replay reads the members' raft logs; nothing for a system without ours.
+func (d *drill) replay() (Replay, error) {
+	if d.system != (ours{}) {
+		return Replay{}, nil
+	}
+	dirs := make([]string, len(d.Members))
+	for i, m := range d.Members {
+		dirs[i] = filepath.Join(m.Home, "raft")
+	}
+	return ReplayLogs(dirs)
+}
+
+// signatures reads what the nodes signed: the stand-in's ledgers, or a real nodeos' lines in its manager's log.
+func (d *drill) signatures() ([]Signature, error) {
+	if d.simulated() {
+		return ReadLedgers(d.Ledgers())
+	}
+	var all []Signature
+	for _, m := range d.Members {
+		list, err := ReadProduced(m.ID, filepath.Join(m.Home, "manager.log"))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, list...)
+	}
+	return all, nil
+}

@@ -1,0 +1,65 @@
+package drill
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	leastCut = 500 * time.Millisecond
+	mostCut  = 20 * time.Second
+)
+
+func needWire(o *Options) { o.Wire = true }
+
+// The faults of the network.
+var (
+	partition = fault{name: "partition", least: leastCut, most: mostCut, needs: needWire, draw: plain(func(d *drill, _ context.Context, m *Member) error {
+		return d.cutOff(m, true, true)
+	}, healAll)}
+	oneway = fault{name: "partition one way", least: leastCut, most: mostCut, needs: needWire, draw: func(r *rand.Rand) hurt {
+		out, text := r.IntN(2) == 0, "nothing gets in"
+		if out {
+			text = "nothing gets out"
+		}
+		return hurt{text: text, do: func(d *drill, _ context.Context, m *Member) error { return d.cutOff(m, out, !out) }, undo: healAll}
+	}}
+	lossy = fault{name: "packet loss", least: leastCut, most: mostCut, needs: needWire, draw: func(r *rand.Rand) hurt {
+		loss, latency := 0.05+0.25*r.Float64(), time.Duration(r.IntN(80))*time.Millisecond
+		return hurt{text: fmt.Sprintf("%.0f %%, %s everywhere", 100*loss, latency), do: func(d *drill, _ context.Context, _ *Member) error {
+			return errors.Join(d.SetLoss(loss), d.SetLatency(latency))
+		}, undo: func(d *drill, _ context.Context, _ *Member) error {
+			return errors.Join(d.SetLoss(0), d.SetLatency(d.opts.Latency))
+		}}
+	}}
+	lonely = fault{name: "p2p cut", least: leastCut, most: mostCut, needs: needWire, draw: plain(func(d *drill, _ context.Context, m *Member) error {
+		return d.eachLink(m, func(o *Member) error { return errors.Join(d.CutP2P(m, o), d.CutP2P(o, m)) })
+	}, healAll)}
+)
+
+// cutOff cuts a member's links to all others: what it sends, what it is sent, or both.
+func (d *drill) cutOff(m *Member, out, in bool) error {
+	return d.eachLink(m, func(o *Member) (err error) {
+		if out {
+			err = d.Cut(m, o)
+		}
+		if in {
+			err = errors.Join(err, d.Cut(o, m))
+		}
+		return err
+	})
+}
+
+func (d *drill) eachLink(m *Member, f func(o *Member) error) (err error) {
+	for _, o := range d.Members {
+		if o != m {
+			err = errors.Join(err, f(o))
+		}
+	}
+	return err
+}
+
+func healAll(d *drill, _ context.Context, _ *Member) error { return d.Heal() }

@@ -1,0 +1,127 @@
+package drill
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// KillMember kills a manager and its node with SIGKILL.
+func (s *Sandbox) KillMember(ctx context.Context, m *Member) error {
+	nodes, err := children(m.process.cmd.Process.Pid)
+	if err != nil {
+		return err
+	}
+	if err := m.process.signal(syscall.SIGKILL); err != nil {
+		return err
+	}
+	for _, pid := range nodes { // the manager's death takes it along; that is not relied on here
+		err = errors.Join(err, killPid(ctx, pid))
+	}
+	<-m.process.done
+	return err
+}
+
+// KillManager kills a manager alone with SIGKILL and waits for its end. Its node is left to the kernel, which ends it by
+// the parent-death signal.
+func (s *Sandbox) KillManager(m *Member) error { return m.process.kill() }
+
+// StopManager asks a manager to end in order with SIGTERM and waits for it; the error tells of an exit other than 0.
+func (s *Sandbox) StopManager(ctx context.Context, m *Member) error {
+	if err := m.process.stop(ctx); err != nil {
+		return err
+	}
+	return m.process.err
+}
+
+// KillNode kills a manager's node with SIGKILL; its manager starts it again.
+func (s *Sandbox) KillNode(ctx context.Context, m *Member) error {
+	pid, err := s.NodePID(m)
+	if err != nil {
+		return err
+	}
+	return killPid(ctx, pid)
+}
+
+// NodePID is the process id of a manager's node.
+func (s *Sandbox) NodePID(m *Member) (int, error) {
+	if m.process == nil {
+		return 0, fmt.Errorf("drill: %s was not started", m.ID)
+	}
+	list, err := children(m.process.cmd.Process.Pid)
+	if err != nil {
+		return 0, err
+	}
+	program, err := os.Stat(s.opts.Nodeos)
+	if err != nil {
+		return 0, fmt.Errorf("drill: %w", err)
+	}
+	nodes := slices.DeleteFunc(slices.Clone(list), func(pid int) bool { // a child may also be a check's script, or not be nodeos yet
+		is, err := os.Stat(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
+		return err != nil || !os.SameFile(program, is)
+	})
+	if len(nodes) != 1 {
+		return 0, fmt.Errorf("drill: %s has %d child processes that are nodes, not one (of %d)", m.ID, len(nodes), len(list))
+	}
+	return nodes[0], nil
+}
+
+// Kill ends whatever still runs of the sandbox, without ceremony. For cleaning up.
+func (s *Sandbox) Kill() error {
+	defer s.closeWire()
+	defer s.closeSigners()
+	var all error
+	for _, m := range s.ends() {
+		if m.process != nil {
+			all = errors.Join(all, m.process.kill())
+		}
+	}
+	return all
+}
+
+// Revive starts every manager again that ended by itself, as the service manager of its machine would (Restart=always), and
+// returns how many. A manager ends itself where it must not go on: its disk hangs, its clock jumped, its binary is wrong.
+func (s *Sandbox) Revive() (int, error) {
+	n := 0
+	for _, m := range s.Members {
+		if m.process == nil || m.process.running() || m.process.told {
+			continue
+		}
+		if err := s.StartMember(m); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+// Running reports whether the manager's process runs.
+func (m *Member) Running() bool { return m.process != nil && m.process.running() }
+
+// P2P is the address of the member's node for other nodes.
+func (m *Member) P2P() string { return m.p2pBind() }
+
+// NodeHTTP is the URL of the member's node.
+func (m *Member) NodeHTTP() string { return "http://" + local(m.http) }
+
+// FreePort finds a port of loopback, TCP and UDP, that no sandbox of this process has.
+func FreePort() (int, error) { return freePort() }
+
+// Settle waits until every member is fit, one of them holds, and its blocks come.
+func (s *Sandbox) Settle(ctx context.Context) error { return (&drill{Sandbox: s}).settle(ctx) }
+
+// Check lets the checker count what happened from slot first to last.
+func (s *Sandbox) Check(ctx context.Context, first, last uint64) (Report, error) {
+	var r Report
+	err := (&drill{Sandbox: s}).check(ctx, &r, first, last, nil)
+	return r, err
+}
+
+// SlotNow is the chain's slot now.
+func SlotNow() uint64 { return slotAt(time.Now()) }

@@ -1,0 +1,168 @@
+package drill
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+)
+
+// Distribution is of the missed slots per event.
+type Distribution struct {
+	Total int `json:"total"`
+	P50   int `json:"p50"`
+	P99   int `json:"p99"`
+	Max   int `json:"max"`
+}
+
+// Spread is of milliseconds.
+type Spread struct {
+	P50 int `json:"p50"`
+	P99 int `json:"p99"`
+	Max int `json:"max"`
+}
+
+// Report is what a drill found, for one scenario (design/surface.md, "Drill scenarios").
+type Report struct {
+	Scenario       string       `json:"scenario"`
+	System         string       `json:"system,omitempty"` // what was drilled, where it is not Roundtable alone that is spoken of
+	Runs           int          `json:"runs"`
+	Seed           int64        `json:"seed"`
+	Fence          string       `json:"fence"`
+	Nodeos         string       `json:"nodeos"`
+	LatencyMs      int64        `json:"latency_ms,omitempty"` // one-way, between the nodes
+	SlotsDue       int          `json:"slots_due"`
+	Missed         Distribution `json:"missed"`           // total over the whole drill; the rest per event
+	Elsewhere      int          `json:"missed_elsewhere"` // slots missed outside of every event
+	Doubled        int          `json:"doubled"`
+	Lost           int          `json:"lost"`  // blocks signed and not in the chain that was kept
+	Forks          int          `json:"forks"` // pairs of nodes whose chains ended differently
+	Unrecovered    int          `json:"unrecovered"`
+	FalseFailovers int          `json:"false_failovers"`
+	FirstBlockMs   Spread       `json:"first_block_ms"` // from the event to the next holder's first block
+	Baselines      []Baseline   `json:"baselines,omitempty"`
+	Failures       []string     `json:"failures,omitempty"`
+	Doubles        []Double     `json:"doubles,omitempty"`
+	Outside        []Signature  `json:"outside,omitempty"` // by a node that did not hold the lease for that slot
+	Events         []Event      `json:"events,omitempty"`
+	Epochs         []EpochSpan  `json:"epochs,omitempty"` // from the raft logs
+	Dir            string       `json:"-"`                // of the sandbox
+}
+
+// Baseline is what the same runs cost one of the usual ways of doing the job.
+type Baseline struct {
+	Name        string       `json:"name"`
+	Missed      Distribution `json:"missed"`
+	Doubled     int          `json:"doubled"`
+	Unrecovered int          `json:"unrecovered"`
+	Lost        int          `json:"lost"`
+	Events      []Event      `json:"-"` // for their timelines
+}
+
+// Event is one run: what was done, and what it cost.
+type Event struct {
+	Run          int           `json:"run"`
+	At           time.Time     `json:"at"`
+	What         string        `json:"what"`
+	Fault        string        `json:"fault,omitempty"` // in words, with what was drawn
+	PhaseMs      int           `json:"phase_ms"`        // of At within its slot
+	From         string        `json:"from"`
+	To           string        `json:"to"`
+	Took         time.Duration `json:"took_ns"`              // until the cluster said it was over
+	Harmless     bool          `json:"harmless,omitempty"`   // it must not move production
+	Revived      int           `json:"revived,omitempty"`    // managers that ended themselves and were started again
+	PreparedAt   time.Time     `json:"prepared_at,omitzero"` // from then on the drill may have moved production itself
+	HealedAt     time.Time     `json:"healed_at,omitzero"`
+	RecoveredAt  time.Time     `json:"recovered_at,omitzero"`
+	Failure      string        `json:"failure,omitempty"` // why it did not recover
+	FirstSlot    uint64        `json:"first_slot"`
+	LastSlot     uint64        `json:"last_slot"`
+	Missed       int           `json:"missed"`
+	MissedSlots  []uint64      `json:"missed_slots,omitempty"`
+	Doubled      int           `json:"doubled"`
+	Lost         int           `json:"lost"`
+	FirstBlockMs int           `json:"first_block_ms"` // 0: no other node signed in this event
+	Members      []string      `json:"-"`              // rows of the timeline; those that held or signed are added
+	Timeline     *Timeline     `json:"-"`              // for the HTML page
+}
+
+// distribute sums up a sample but for its total. Percentiles are of the nearest rank: a value that was really seen.
+func distribute(sample []int) Distribution {
+	if len(sample) == 0 {
+		return Distribution{}
+	}
+	sorted := slices.Sorted(slices.Values(sample))
+	rank := func(p int) int { return sorted[(len(sorted)*p+99)/100-1] }
+	return Distribution{P50: rank(50), P99: rank(99), Max: sorted[len(sorted)-1]}
+}
+
+// OK reports whether nothing was signed twice or without the lease, every run recovered, and the nodes ended with one chain.
+func (r Report) OK() bool {
+	return r.Doubled == 0 && r.Unrecovered == 0 && r.Forks == 0 && len(r.Outside) == 0 && len(r.Failures) == 0
+}
+
+// Write prints the report for people.
+func (r Report) Write(w io.Writer) { WriteTable(w, []Report{r}) }
+
+// WriteTable prints a row per scenario, those of the baselines beneath it, and then what went wrong. It is 118 columns wide.
+func WriteTable(w io.Writer, reports []Report) {
+	const row = "%-18s %5v %9v %7v %4v %4v %4v %7v %5v %5v %11v %5v %22v\n"
+	fmt.Fprintf(w, "\n"+row, "scenario", "runs", "slots due", "missed", "p50", "p99", "max", "doubled", "lost", "forks", "unrecovered", "false", "first block, ms")
+	for _, r := range reports {
+		first := "-"
+		if r.FirstBlockMs.Max > 0 {
+			first = fmt.Sprintf("p50 %d max %d", r.FirstBlockMs.P50, r.FirstBlockMs.Max)
+		}
+		fmt.Fprintf(w, row, cut(r.Scenario, 18), r.Runs, r.SlotsDue, r.Missed.Total, r.Missed.P50, r.Missed.P99, r.Missed.Max,
+			r.Doubled, r.Lost, r.Forks, r.Unrecovered, r.FalseFailovers, first)
+		for _, b := range r.Baselines {
+			fmt.Fprintf(w, row, cut("  "+b.Name, 18), "", "", b.Missed.Total, b.Missed.P50, b.Missed.P99, b.Missed.Max, b.Doubled, b.Lost, "", b.Unrecovered, "", "")
+		}
+	}
+	for _, r := range reports {
+		r.writeFindings(w)
+	}
+}
+
+func cut(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return string(r[:n-1]) + "…"
+	}
+	return s
+}
+
+func (r Report) writeFindings(w io.Writer) {
+	if r.Elsewhere > 0 {
+		fmt.Fprintf(w, "%s: %d slots were missed outside of every event\n", r.Scenario, r.Elsewhere)
+	}
+	for _, d := range r.Doubles {
+		fmt.Fprintf(w, "%s: slot %d was signed twice:\n", r.Scenario, d.Slot)
+		for _, s := range d.Signatures {
+			fmt.Fprintf(w, "  %s signed block %d %s at %s\n", s.Node, s.Num, s.ID, s.SignedAt)
+		}
+	}
+	for _, s := range r.Outside {
+		fmt.Fprintf(w, "%s: %s signed block %d in slot %d at %s without the lease for it\n", r.Scenario, s.Node, s.Num, s.Slot, s.SignedAt)
+	}
+	for _, f := range r.Failures {
+		fmt.Fprintf(w, "%s: failure: %s\n", r.Scenario, f)
+	}
+}
+
+// WriteJSON writes the report for programs.
+func (r Report) WriteJSON(w io.Writer) error { return WriteJSON(w, []Report{r}) }
+
+// WriteJSON writes reports for programs: one object for one scenario, an array for several.
+func WriteJSON(w io.Writer, reports []Report) error {
+	var v any = reports
+	if len(reports) == 1 {
+		v = reports[0]
+	}
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("drill: report: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,311 @@
+package drill
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Plan is what a drill is asked to do.
+type Plan struct {
+	Scenario  string
+	Runs      int
+	Only      int           // this run alone, to repeat it; 0 for all
+	Seed      int64         // of every choice; run N draws from (Seed, N) alone, whatever ran before it
+	Parallel  int           // sandboxes at once, each with its share of the runs; default 1
+	Length    time.Duration // of every fault; 0: each draws its own
+	Longest   time.Duration // no fault lasts longer; 0: as each draws
+	Baselines bool          // do the same to the usual ways of doing the job, too
+	Sandbox   Options
+	Progress  io.Writer // a line per run; nil for none
+}
+
+const (
+	settleTime  = 60 * time.Second // for a cluster to start, or a member to come back
+	handoffTime = 15 * time.Second
+	after       = 4 // slots that are watched after an event has ended
+)
+
+// Run runs a scenario on sandboxes of its own and lets the checker count. The report is whole even where runs failed; the
+// error is for a drill that could not be done at all.
+func Run(ctx context.Context, p Plan) (Report, error) {
+	act, err := scenarioOf(p.Scenario)
+	switch {
+	case err != nil:
+		return Report{}, err
+	case p.Runs < 1:
+		return Report{}, fmt.Errorf("drill: %d runs are not a drill", p.Runs)
+	case p.Length < 0 || p.Longest < 0:
+		return Report{}, fmt.Errorf("drill: a fault cannot last %s", min(p.Length, p.Longest))
+	case p.Only < 0 || p.Only > p.Runs:
+		return Report{}, fmt.Errorf("drill: there is no run %d of %d", p.Only, p.Runs)
+	}
+	p.Parallel = max(1, min(p.Parallel, p.Runs))
+	p.Progress = &serial{w: cmp.Or[io.Writer](p.Progress, io.Discard)}
+	if p.Sandbox.Dir == "" {
+		if p.Sandbox.Dir, err = os.MkdirTemp("", "roundtable-"); err != nil {
+			return Report{}, fmt.Errorf("drill: %w", err)
+		}
+	}
+	r, err := campaign{p, act, ""}.run(ctx)
+	if err != nil || !p.Baselines {
+		return r, err
+	}
+	for _, kind := range []string{LeaderSigns, Keepalived} {
+		b, err := campaign{p, act, kind}.run(ctx)
+		r.addBaseline(b)
+		if err != nil {
+			return r, fmt.Errorf("the baseline %s: %w", kind, err)
+		}
+	}
+	return r, nil
+}
+
+// serial lets several goroutines write lines.
+type serial struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (s *serial) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w.Write(b)
+}
+
+// campaign is all runs of a plan on one system.
+type campaign struct {
+	Plan
+	scenario scenario
+	baseline string // kind; "" for ours
+}
+
+// run spreads the runs over lanes and puts their reports together.
+func (c campaign) run(ctx context.Context) (Report, error) {
+	reports, errs := make([]Report, c.Parallel), make([]error, c.Parallel)
+	var wg sync.WaitGroup
+	for lane := range c.Parallel {
+		var runs []int
+		for run := lane + 1; run <= c.Runs; run += c.Parallel {
+			if c.Only == 0 || run == c.Only {
+				runs = append(runs, run)
+			}
+		}
+		wg.Go(func() { reports[lane], errs[lane] = c.lane(ctx, lane, runs) })
+	}
+	wg.Wait()
+	r := Report{Scenario: c.Scenario, System: cmp.Or(c.baseline, "roundtable"), Runs: c.Runs, Seed: c.Seed, Fence: "gate", LatencyMs: c.Sandbox.Latency.Milliseconds(), Dir: c.Sandbox.Dir}
+	if c.baseline != "" {
+		r.Fence = "none"
+	}
+	if c.Only > 0 {
+		r.Runs = 1
+	}
+	for _, part := range reports {
+		r.add(part)
+	}
+	r.sum()
+	return r, errors.Join(errs...)
+}
+
+// length bounds what a fault drew.
+func (p Plan) length(drawn time.Duration) time.Duration {
+	if p.Length > 0 {
+		return p.Length
+	}
+	if p.Longest > 0 {
+		return min(drawn, p.Longest)
+	}
+	return drawn
+}
+
+// lane does its runs one after the other, on one sandbox as long as it recovers each time.
+func (c campaign) lane(ctx context.Context, lane int, runs []int) (Report, error) {
+	var all Report
+	for n := 1; len(runs) > 0; n++ {
+		o := c.Sandbox
+		o.Baseline = c.baseline
+		o.Dir = filepath.Join(c.Sandbox.Dir, fmt.Sprintf("%s-%s-%d.%d", c.Scenario, cmp.Or(c.baseline, "roundtable"), lane+1, n))
+		if c.scenario.needs != nil {
+			c.scenario.needs(&o)
+		}
+		done, r, err := c.box(ctx, o, runs)
+		all.add(r)
+		if err != nil {
+			return all, err
+		}
+		runs = runs[done:]
+		if r.clean() || c.baseline != "" {
+			if err := os.RemoveAll(o.Dir); err != nil {
+				return all, fmt.Errorf("drill: %w", err)
+			}
+		}
+	}
+	return all, nil
+}
+
+// box does runs on a new sandbox, up to the first that it does not recover from, and says how many.
+func (c campaign) box(ctx context.Context, o Options, runs []int) (done int, r Report, err error) {
+	s, err := NewSandbox(o)
+	if err != nil {
+		return 0, Report{}, err
+	}
+	r.Nodeos = s.opts.Nodeos
+	d := &drill{Sandbox: s, length: c.length}
+	closed := false
+	finish := func() error {
+		if closed {
+			return nil
+		}
+		closed = true
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
+		defer cancel()
+		return s.Close(stop)
+	}
+	defer func() { err = errors.Join(err, d.calm(), finish()) }()
+	if err := s.Start(); err != nil {
+		return 0, r, err
+	}
+	if err := d.settle(ctx); err != nil {
+		return 0, r, err
+	}
+	first := slotAt(time.Now()) + 1
+	for _, run := range runs {
+		done++
+		d.rand = rand.New(rand.NewPCG(uint64(c.Seed), uint64(run))) //nolint:gosec // a seed to repeat a run with
+		e, failed := d.once(ctx, c.scenario)
+		if ctx.Err() != nil {
+			return done, r, ctx.Err()
+		}
+		e.Run = run
+		line := fmt.Sprintf("%s %s run %d: %s %s -> %s", s.system.name(), c.Scenario, run, e.What, e.From, e.To)
+		if failed != nil {
+			e.Failure = failed.Error()
+			r.Unrecovered++
+			r.Failures = append(r.Failures, fmt.Sprintf("run %d (repeat it with --seed %d --runs %d --only %d): %s: %v", run, c.Seed, c.Runs, run, e.What, failed))
+			line += ": " + e.Failure
+		}
+		r.Events = append(r.Events, e)
+		fmt.Fprintln(c.Progress, line)
+		if failed != nil {
+			break
+		}
+	}
+	last := slotAt(time.Now()) - 1
+	if err := d.check(ctx, &r, first, last, finish); err != nil {
+		if c.baseline == "" {
+			return done, r, err
+		}
+		// A baseline may well end with no chain that anybody could read: all its slots count for its last event.
+		r.Failures = append(r.Failures, err.Error())
+	}
+	return done, r, nil
+}
+
+// drill is a scenario under way on one sandbox.
+type drill struct {
+	*Sandbox
+	rand    *rand.Rand
+	load    []*process
+	revived int                                     // managers that ended themselves and were started again, in this run
+	length  func(drawn time.Duration) time.Duration // how long a fault lasts that drew this; nil: so long
+}
+
+// once does the scenario once and waits until the system is whole again.
+func (d *drill) once(ctx context.Context, s scenario) (Event, error) {
+	if err := d.pause(ctx, 200*time.Millisecond, time.Second); err != nil {
+		return Event{}, err
+	}
+	if d.gapped() {
+		if err := d.moment(ctx, s.planned); err != nil {
+			return Event{}, err
+		}
+	}
+	prepared := time.Now()
+	d.revived = 0
+	e, err := s.act(d, ctx)
+	e.PreparedAt, e.Harmless = prepared, s.harmless
+	if err == nil {
+		err = d.settle(ctx)
+	}
+	e.RecoveredAt = time.Now()
+	if err == nil && d.gapped() {
+		err = d.window(ctx)
+	}
+	if err == nil {
+		err = wait(ctx, after*500*time.Millisecond)
+	}
+	e.LastSlot, e.Revived = slotAt(time.Now()), d.revived
+	if v, lookErr := d.look(ctx); lookErr == nil {
+		e.To = v.Holder
+	}
+	return e, err
+}
+
+// settle waits until every running manager is fit, one of them holds, and its blocks come.
+func (d *drill) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	if err := poll(ctx, 100*time.Millisecond, func(ctx context.Context) error {
+		if err := d.revive(); err != nil {
+			return stop{err}
+		}
+		return d.system.settled(ctx, d.Sandbox)
+	}); err != nil {
+		return fmt.Errorf("the cluster did not settle: %w", err)
+	}
+	return nil
+}
+
+// revive does what a service manager does, and counts it.
+func (d *drill) revive() error {
+	n, err := d.Revive()
+	d.revived += n
+	return err
+}
+
+// watch waits, and starts again what ends itself.
+func (d *drill) watch(ctx context.Context, length time.Duration) error {
+	for end := time.Now().Add(length); ; {
+		rest := time.Until(end)
+		if rest <= 0 {
+			return nil
+		}
+		if err := wait(ctx, min(rest, 200*time.Millisecond)); err != nil {
+			return err
+		}
+		if err := d.revive(); err != nil {
+			return err
+		}
+	}
+}
+
+// pause waits for a seeded moment: faults must fall on every phase of a slot.
+func (d *drill) pause(ctx context.Context, least, span time.Duration) error {
+	return wait(ctx, least+time.Duration(d.rand.Int64N(int64(span))))
+}
+
+func wait(ctx context.Context, t time.Duration) error {
+	timer := time.NewTimer(t)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// other chooses a member that is not this one.
+func (d *drill) other(id string) *Member {
+	list := slices.DeleteFunc(slices.Clone(d.Members), func(m *Member) bool { return m.ID == id })
+	return list[d.rand.IntN(len(list))]
+}

@@ -1,0 +1,388 @@
+package drill
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"roundtable/api"
+	"roundtable/node/k1"
+)
+
+// Options are what a sandbox is made of.
+type Options struct {
+	Dir        string        // where everything lives; a new temporary folder if empty
+	Managers   int           // default 3
+	Roundtable string        // path of the roundtable binary; default: this program
+	Nodeos     string        // path of nodeos; default: simnodeos beside this program
+	Latency    time.Duration // one-way, between the members; makes a wire
+	Loss       float64       // part of what is sent that gets lost, 0..1; makes a wire
+	Keosd      bool          // the drill serves each member's signer, so that it can be slow, hang or die
+	Wire       bool          // proxies between the members, so that Cut, SetLatency and SetLoss work
+	LogLevel   string        // of the managers, default info
+	Env        []string      // NAME=VALUE, added to the managers' environment
+	Baseline   string        // one of the usual ways of doing the job instead of Roundtable: LeaderSigns or Keepalived
+	Producers  int           // on the chain: 1 (default), or more of which one is ours and a node of the sandbox has the others
+}
+
+// Sandbox is a whole cluster on this machine, loopback only: managers as processes of their own, each with its node.
+type Sandbox struct {
+	Dir      string
+	Producer string
+	Members  []*Member
+	opts     Options
+	system   system
+	http     *http.Client
+	wire     *wire // nil without one, and while nothing runs
+	rest     *rest // nil where all slots are ours
+	signing  bool  // the signers are served
+}
+
+// Member is one manager of a sandbox.
+type Member struct {
+	ID      string
+	Home    string
+	API     string // URL
+	host    string // listened on for raft, gossip and p2p
+	front   string // the same as the others know it: the wire's, where there is one
+	api     int
+	raft    int
+	gossip  int
+	http    int // of its node
+	p2p     int
+	process *process
+	pid     atomic.Int64 // of process, for the wire
+	signer  *keySigner   // nil without Options.Keosd
+	nodePid atomic.Int64 // of its node as the wire saw it last
+
+	mu     sync.Mutex
+	frozen []int // processes that Freeze stopped
+}
+
+// chainEpoch is slot 0 of the chain in Unix milliseconds; the drill counts slots for itself (see doc.go).
+const chainEpoch = 946684800000
+
+func slotAt(t time.Time) uint64 { return uint64(t.UnixMilli()-chainEpoch) / 500 }
+
+func slotTime(slot uint64) time.Time { return time.UnixMilli(int64(slot)*500 + chainEpoch).UTC() }
+
+// NewSandbox lays out the folders, keys and configurations of a cluster; Start starts it.
+func NewSandbox(o Options) (*Sandbox, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("drill: %w", err)
+	}
+	o.Managers = cmp.Or(o.Managers, 3)
+	o.Roundtable = cmp.Or(o.Roundtable, self)
+	o.Nodeos = cmp.Or(o.Nodeos, filepath.Join(filepath.Dir(self), "simnodeos"))
+	o.LogLevel = cmp.Or(o.LogLevel, "info")
+	o.Wire = o.Wire || o.Latency > 0 || o.Loss > 0
+	for _, binary := range []*string{&o.Roundtable, &o.Nodeos} {
+		if *binary, err = filepath.Abs(*binary); err != nil {
+			return nil, fmt.Errorf("drill: %w", err)
+		}
+		if _, err := os.Stat(*binary); err != nil {
+			return nil, fmt.Errorf("drill: %w (build it with: make build)", err)
+		}
+	}
+	if o.Dir == "" {
+		if o.Dir, err = os.MkdirTemp("", "roundtable-"); err != nil {
+			return nil, fmt.Errorf("drill: %w", err)
+		}
+	}
+	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
+		return nil, fmt.Errorf("drill: %w", err)
+	}
+	if filepath.Base(o.Nodeos) != standIn {
+		o.LogLevel = "debug" // the checker reads what a real nodeos signed from the log
+	}
+	s := &Sandbox{Dir: o.Dir, Producer: "bp", opts: o, system: systemOf(o.Baseline), http: &http.Client{Timeout: 10 * time.Second}}
+	return s, s.layOut()
+}
+
+func (s *Sandbox) layOut() error {
+	key, err := k1.Generate(rand.Reader)
+	if err != nil {
+		return fmt.Errorf("drill: %w", err)
+	}
+	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
+		return fmt.Errorf("drill: %w", err)
+	}
+	keyFile := filepath.Join(s.Dir, "producer.key")
+	if err := os.WriteFile(keyFile, []byte(key.Export()+"\n"), 0o600); err != nil {
+		return fmt.Errorf("drill: %w", err)
+	}
+	if err := s.writeGenesis(key.Public().String()); err != nil {
+		return err
+	}
+	for i := range s.opts.Managers {
+		m := &Member{ID: "m" + strconv.Itoa(i+1)}
+		m.Home = filepath.Join(s.Dir, m.ID)
+		for _, port := range []*int{&m.raft, &m.gossip, &m.http, &m.p2p, &m.api} {
+			if *port, err = freePort(); err != nil {
+				return err
+			}
+		}
+		m.API = "http://" + local(m.api)
+		if s.opts.Keosd {
+			port, err := freePort()
+			if err != nil {
+				return err
+			}
+			m.signer = newKeySigner(local(port), key)
+		}
+		s.Members = append(s.Members, m)
+	}
+	if err := s.layRest(); err != nil {
+		return err
+	}
+	if err := s.setHosts(); err != nil {
+		return err
+	}
+	for _, m := range s.Members {
+		if err := s.system.writeConfig(s, m, keyFile); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// gapped reports whether the schedule has slots that are not ours.
+func (s *Sandbox) gapped() bool { return s.opts.Producers > 1 }
+
+func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+func (s *Sandbox) writeGenesis(key string) error {
+	genesis := map[string]any{
+		"initial_timestamp": slotTime(slotAt(time.Now())).Format("2006-01-02T15:04:05.000"),
+		"initial_key":       key,
+		"initial_configuration": map[string]any{
+			"max_block_net_usage": 1048576, "target_block_net_usage_pct": 1000, "max_transaction_net_usage": 524288, "base_per_transaction_net_usage": 12,
+			"net_usage_leeway": 500, "context_free_discount_net_usage_num": 20, "context_free_discount_net_usage_den": 100, "max_block_cpu_usage": 200000,
+			"target_block_cpu_usage_pct": 1000, "max_transaction_cpu_usage": 150000, "min_transaction_cpu_usage": 100, "max_transaction_lifetime": 3600,
+			"deferred_trx_expiration_window": 600, "max_transaction_delay": 3888000, "max_inline_action_size": 4096, "max_inline_action_depth": 4, "max_authority_depth": 6,
+		},
+	}
+	b, err := json.MarshalIndent(genesis, "", "  ")
+	if err != nil {
+		return fmt.Errorf("drill: genesis: %w", err)
+	}
+	return os.WriteFile(filepath.Join(s.Dir, "genesis.json"), b, 0o600)
+}
+
+// Ledgers is the pattern of the nodes' ledgers.
+func (s *Sandbox) Ledgers() string { return filepath.Join(s.Dir, "*", "ledger.jsonl") }
+
+// Start starts every manager; Settle waits until production runs.
+func (s *Sandbox) Start() error {
+	for _, m := range s.Members {
+		if err := s.StartMember(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// StartMember starts one manager.
+func (s *Sandbox) StartMember(m *Member) error {
+	if err := errors.Join(s.openWire(), s.openSigners(), s.openRest()); err != nil {
+		return err
+	}
+	program, args := s.system.command(s, m)
+	return m.start(program, args, "manager.log", m.env(s))
+}
+
+// start starts the member's process; log is the name of a file in its home.
+func (m *Member) start(program string, args []string, log string, env []string) error {
+	p, err := startProcess(program, args, m.Home, filepath.Join(m.Home, log), env)
+	if err != nil {
+		return err
+	}
+	m.process = p
+	m.pid.Store(int64(p.cmd.Process.Pid))
+	return nil
+}
+
+// Close ends every manager, cleanly where it can: all at once, for nobody needs to take over. The faults of the wire end
+// with the managers, not before.
+func (s *Sandbox) Close(ctx context.Context) error {
+	defer s.closeWire()
+	defer s.closeSigners()
+	errs := make(chan error, len(s.Members))
+	for _, m := range s.Members {
+		go func() {
+			if m.process == nil {
+				errs <- nil
+				return
+			}
+			errs <- errors.Join(s.Thaw(m, Both), m.process.stop(ctx)) // a frozen one would not hear the signal
+		}()
+	}
+	var all error
+	for range s.Members {
+		all = errors.Join(all, <-errs)
+	}
+	return errors.Join(all, s.closeRest(ctx))
+}
+
+// Member finds a member by its id.
+func (s *Sandbox) Member(id string) (*Member, error) {
+	i := slices.IndexFunc(s.Members, func(m *Member) bool { return m.ID == id })
+	if i < 0 {
+		return nil, fmt.Errorf("drill: no member %q", id)
+	}
+	return s.Members[i], nil
+}
+
+// get asks one member's API.
+func (s *Sandbox) get(ctx context.Context, url string, v any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return fmt.Errorf("drill: %w", err)
+	}
+	return s.do(req, v)
+}
+
+// post sends a JSON body.
+func (s *Sandbox) post(ctx context.Context, url, body string, v any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("drill: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	return s.do(req, v)
+}
+
+func (s *Sandbox) do(req *http.Request, v any) error {
+	resp, err := s.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("drill: %w", err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return fmt.Errorf("drill: %w", err)
+	}
+	if resp.StatusCode >= 300 {
+		return fmt.Errorf("drill: %s %s: %s: %s", req.Method, req.URL.Path, resp.Status, strings.TrimSpace(string(b)))
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("drill: %s: %w", req.URL.Path, err)
+	}
+	return nil
+}
+
+// Chain reads the chain of ours from the node whose head is best, from a block number on.
+func (s *Sandbox) Chain(ctx context.Context, from uint32) ([]ChainBlock, error) {
+	var best *Member
+	var head uint32
+	for _, m := range s.Members {
+		var info struct {
+			Head uint32 `json:"head_block_num"`
+		}
+		if err := s.get(ctx, "http://"+local(m.http)+"/v1/chain/get_info", &info); err == nil && info.Head > head {
+			best, head = m, info.Head
+		}
+	}
+	if best == nil {
+		return nil, errors.New("drill: no node answers")
+	}
+	return s.chainOf(ctx, best, from, head)
+}
+
+// chains reads the end of each member's chain, from the nodes that answer; whole is one of them.
+func (s *Sandbox) chains(ctx context.Context, whole []ChainBlock) ([][]ChainBlock, error) {
+	const end = 100 // blocks: a fork that lasts reaches to the head
+	chains := [][]ChainBlock{whole}
+	for _, m := range s.Members {
+		var info struct {
+			Head uint32 `json:"head_block_num"`
+		}
+		if err := s.get(ctx, "http://"+local(m.http)+"/v1/chain/get_info", &info); err != nil {
+			continue // a node that does not run has no chain to ask for
+		}
+		c, err := s.chainOf(ctx, m, max(2, info.Head-min(end, info.Head)), info.Head)
+		if err != nil {
+			return nil, err
+		}
+		chains = append(chains, c)
+	}
+	return chains, nil
+}
+
+// chainOf reads a member's chain between two block numbers.
+func (s *Sandbox) chainOf(ctx context.Context, m *Member, from, head uint32) ([]ChainBlock, error) {
+	var list []ChainBlock
+	for num := from; num <= head; num++ {
+		var b struct {
+			Num       uint32 `json:"block_num"`
+			ID        string `json:"id"`
+			Timestamp string `json:"timestamp"`
+			Producer  string `json:"producer"`
+		}
+		if err := s.post(ctx, "http://"+local(m.http)+"/v1/chain/get_block_info", fmt.Sprintf(`{"block_num":%d}`, num), &b); err != nil {
+			return nil, err
+		}
+		at, err := time.Parse("2006-01-02T15:04:05.000", b.Timestamp)
+		if err != nil {
+			return nil, fmt.Errorf("drill: block %d: %w", num, err)
+		}
+		list = append(list, ChainBlock{Num: b.Num, Slot: slotAt(at), ID: b.ID, Producer: b.Producer})
+	}
+	return list, nil
+}
+
+// Overview is what the cluster says of itself, from the first member that answers and knows a holder, or else from any.
+func (s *Sandbox) Overview(ctx context.Context) (Overview, error) {
+	var best Overview
+	err := errors.New("drill: no manager answers")
+	for _, m := range s.Members {
+		if m.process == nil || !m.process.running() {
+			continue
+		}
+		ask, cancel := context.WithTimeout(ctx, 2*time.Second)
+		var o Overview
+		failed := s.get(ask, m.API+"/cluster", &o)
+		cancel()
+		if failed != nil {
+			continue
+		}
+		if err != nil || o.Index > best.Index {
+			best, err = o, nil
+		}
+	}
+	return best, err
+}
+
+// Overview is the cluster's own view.
+type Overview struct{ api.Overview }
+
+// Holder is who may sign for the slot now; "" for nobody.
+func (o Overview) Holder() string {
+	if o.Lease.Epoch == 0 || o.Lease.Released || o.Lease.SlotsLeft < 0 {
+		return ""
+	}
+	return o.Lease.Holder
+}
+
+func (o Overview) member(id string) (api.Member, bool) {
+	i := slices.IndexFunc(o.Members, func(m api.Member) bool { return m.ID == id })
+	if i < 0 {
+		return api.Member{}, false
+	}
+	return o.Members[i], true
+}

@@ -1,0 +1,68 @@
+package fsm
+
+import "slices"
+
+// Cluster is the configuration that all members share. It is written at the cluster's birth and changed by entries only.
+type Cluster struct {
+	Name      string   `json:"name"`
+	ChainID   string   `json:"chain_id,omitempty"` // 64 hex digits; learned from the first node, then every node must have it
+	Producers []string `json:"producers"`          // ours
+	Slots     uint64   `json:"slots"`              // L: how far past the slot now the holder extends; 1..MaxLease-2
+	// Maintenance stops every automatic move of the lease; planned handoffs are still allowed and the holder goes on extending.
+	Maintenance bool `json:"maintenance,omitempty"`
+}
+
+// DefaultSlots is L where the configuration says nothing: L x 500 ms must exceed the worst election plus two slots
+// (libraries.md: 300 ms timeouts elect within 820 ms).
+const DefaultSlots = 4
+
+// MaxSlots is the largest L: the reach past slot(now) is bounded by MaxLease, and the slot being built may be ahead.
+const MaxSlots = MaxLease - 2
+
+// Ours reports whether the producer is one of the cluster's.
+func (c Cluster) Ours(producer string) bool { return slices.Contains(c.Producers, producer) }
+
+// SetCluster replaces the configuration. A chain id that is known never changes.
+type SetCluster struct {
+	Cluster Cluster `json:"cluster"`
+}
+
+// Kind names the entry.
+func (SetCluster) Kind() string { return "cluster.set" }
+
+func (c SetCluster) apply(s *State, e Entry) error {
+	n := c.Cluster
+	switch {
+	case n.Name == "":
+		return ErrConfig.with("the cluster needs a name")
+	case n.Slots < 1 || n.Slots > MaxSlots:
+		return ErrConfig.with("lease slots %d, must be 1 to %d", n.Slots, MaxSlots)
+	case len(n.Producers) == 0 || slices.Contains(n.Producers, ""):
+		return ErrConfig.with("no producer, or one without a name")
+	case s.Cluster.ChainID != "" && n.ChainID != s.Cluster.ChainID:
+		return ErrConfig.with("the chain id is %s and never changes", s.Cluster.ChainID)
+	case s.Cluster.Name != "" && n.Name != s.Cluster.Name:
+		return ErrConfig.with("the cluster's name is %q and never changes", s.Cluster.Name)
+	}
+	s.Cluster = n
+	s.note(e, "cluster.set", n.Name, "producers %v, lease of %d slots, maintenance %v", n.Producers, n.Slots, n.Maintenance)
+	return nil
+}
+
+// RaiseAlarm puts a line into the history that an operator must see: a doubled slot, an unknown block of ours.
+type RaiseAlarm struct {
+	Name    string `json:"name"` // such as "doubled"
+	Subject string `json:"subject"`
+	Text    string `json:"text"`
+}
+
+// Kind names the entry.
+func (RaiseAlarm) Kind() string { return "alarm.raise" }
+
+func (c RaiseAlarm) apply(s *State, e Entry) error {
+	if c.Name == "" {
+		return ErrConfig.with("an alarm needs a name")
+	}
+	s.note(e, "alarm."+c.Name, c.Subject, "%s", c.Text)
+	return nil
+}

@@ -1,0 +1,147 @@
+package fsm
+
+// Member is a manager in the cluster's state. It is not the same as being in raft's configuration: a member may be
+// removed from raft by the clean-up of dead servers and keep its record.
+type Member struct {
+	ID           string   `json:"id"`
+	Incarnation  string   `json:"incarnation"`              // 32 hex digits: 128 random bits drawn at process start, never stored by the process [S2]
+	Raft         string   `json:"raft"`                     // host:port of its raft transport
+	API          string   `json:"api"`                      // URL of its API
+	P2P          string   `json:"p2p,omitempty"`            // host:port of its node's p2p endpoint, to tell members from outside peers [L7]
+	Priority     int      `json:"priority,omitempty"`       // higher is preferred as holder
+	NoFailover   bool     `json:"nofailover,omitempty"`     // never chosen by itself; a planned handoff may still name it
+	Witness      bool     `json:"witness,omitempty"`        // votes, has no node
+	Maintenance  bool     `json:"maintenance,omitempty"`    // not a candidate while set
+	EntryVersion uint32   `json:"entry_version"`            // the highest entry version it understands
+	Version      string   `json:"version,omitempty"`        // of the roundtable binary
+	Node         string   `json:"node,omitempty"`           // version of its nodeos
+	Fence        string   `json:"fence,omitempty"`          // "gate" or "pause": how its node is fenced
+	Finalizers   []string `json:"finalizer_keys,omitempty"` // public BLS keys of its node; no two members share one
+	Joined       int64    `json:"joined"`                   // Unix ms of its first join
+	Started      int64    `json:"started"`                  // Unix ms of this incarnation
+}
+
+// PutMember adds a member or renews its record at each process start: addresses, versions and the new incarnation. What
+// the operator set on the member's record (maintenance) is kept. A finalizer key that another member has is refused.
+type PutMember struct {
+	Member Member `json:"member"`
+}
+
+// SetMember changes what operators may change; nil leaves a field as it is.
+type SetMember struct {
+	ID          string `json:"id"`
+	Priority    *int   `json:"priority,omitempty"`
+	NoFailover  *bool  `json:"nofailover,omitempty"`
+	Maintenance *bool  `json:"maintenance,omitempty"`
+}
+
+// RemoveMember forgets a member. The holder of an open lease is refused.
+type RemoveMember struct {
+	ID string `json:"id"`
+}
+
+// Kind names the entry.
+func (PutMember) Kind() string { return "member.put" }
+
+// Kind names the entry.
+func (SetMember) Kind() string { return "member.set" }
+
+// Kind names the entry.
+func (RemoveMember) Kind() string { return "member.remove" }
+
+func (c PutMember) apply(s *State, e Entry) error {
+	m := c.Member
+	if m.ID == "" || len(m.Incarnation) != 32 {
+		return ErrMemberBad.with("id %q, incarnation of %d digits", m.ID, len(m.Incarnation))
+	}
+	for _, id := range s.MemberIDs() { // in order: which conflict is found first stands in the refusal, and that in the state
+		other := s.Members[id]
+		if id == m.ID {
+			continue
+		}
+		if key, ok := common(other.Finalizers, m.Finalizers); ok {
+			return ErrFinalizer.with("%s, of %q and %q", key, id, m.ID)
+		}
+		if other.Incarnation == m.Incarnation {
+			return ErrMemberBad.with("the incarnation of %q is another member's: was its process image copied?", m.ID)
+		}
+	}
+	old, known := s.Members[m.ID]
+	if known {
+		m.Maintenance, m.Joined = old.Maintenance, old.Joined
+	} else {
+		if len(s.Members) >= maxMembers {
+			return ErrMemberBad.with("there are %d members, the most there may be: remove the dead ones", len(s.Members))
+		}
+		m.Joined = e.At
+	}
+	s.Members = withMember(s.Members, m)
+	switch {
+	case !known:
+		s.note(e, "member.joined", m.ID, "raft %s", m.Raft)
+	case old.Incarnation != m.Incarnation:
+		s.note(e, "member.started", m.ID, "a new incarnation")
+	}
+	return nil
+}
+
+func (c SetMember) apply(s *State, e Entry) error {
+	m, ok := s.Members[c.ID]
+	if !ok {
+		return ErrMember.with("%q", c.ID)
+	}
+	if c.Priority != nil {
+		m.Priority = *c.Priority
+	}
+	if c.NoFailover != nil {
+		m.NoFailover = *c.NoFailover
+	}
+	if c.Maintenance != nil {
+		m.Maintenance = *c.Maintenance
+	}
+	s.Members = withMember(s.Members, m)
+	s.note(e, "member.set", c.ID, "priority %d, nofailover %v, maintenance %v", m.Priority, m.NoFailover, m.Maintenance)
+	return nil
+}
+
+func (c RemoveMember) apply(s *State, e Entry) error {
+	if _, ok := s.Members[c.ID]; !ok {
+		return ErrMember.with("%q", c.ID)
+	}
+	if s.Lease.Open() && s.Lease.Holder == c.ID {
+		return ErrHolds.with("%q", c.ID)
+	}
+	if len(s.Members) == 1 {
+		return ErrLastVoter.with("%q", c.ID)
+	}
+	members := make(map[string]Member, len(s.Members))
+	for id, m := range s.Members {
+		if id != c.ID {
+			members[id] = m
+		}
+	}
+	s.Members = members
+	s.note(e, "member.removed", c.ID, "")
+	return nil
+}
+
+// withMember returns a copy of the map with one record replaced: published states share the old map.
+func withMember(members map[string]Member, m Member) map[string]Member {
+	next := make(map[string]Member, len(members)+1)
+	for id, o := range members {
+		next[id] = o
+	}
+	next[m.ID] = m
+	return next
+}
+
+func common(a, b []string) (string, bool) {
+	for _, x := range a {
+		for _, y := range b {
+			if x == y {
+				return x, true
+			}
+		}
+	}
+	return "", false
+}

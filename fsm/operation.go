@@ -1,0 +1,289 @@
+package fsm
+
+import "slices"
+
+// Operation is a piece of long work that must survive any crash: a handoff now, later restarts, upgrades and backups.
+// Its current step names who must do it and until when. That member does it and proposes the outcome; when the deadline
+// passes the leader expires it. So a half-finished operation never blocks the next one.
+type Operation struct {
+	ID       uint64   `json:"id"` // index of the entry that started it
+	Kind     string   `json:"kind"`
+	Handoff  *Handoff `json:"handoff,omitempty"`
+	By       string   `json:"by"`      // the member that took the request
+	Started  int64    `json:"started"` // Unix ms
+	Steps    []Step   `json:"steps"`   // done and current, in order; the last is the current one while running
+	Outcome  Outcome  `json:"outcome"`
+	Reason   string   `json:"reason,omitempty"` // of a failure, cancellation or expiry
+	Ended    int64    `json:"ended,omitempty"`
+	Deadline int64    `json:"deadline"` // of the current step, Unix ms
+}
+
+// Outcome is how an operation ended, or Running.
+type Outcome string
+
+// The outcomes.
+const (
+	Running  Outcome = "running"
+	Done     Outcome = "done"
+	Failed   Outcome = "failed"
+	Canceled Outcome = "canceled"
+	Expired  Outcome = "expired"
+)
+
+// Step is one step of an operation.
+type Step struct {
+	Name     string `json:"name"`
+	Assignee string `json:"assignee"` // member id; "" is whoever leads
+	Since    int64  `json:"since"`    // Unix ms
+}
+
+// The kinds of operations, and the steps of a handoff in their order (design/lease.md, "Handoff").
+const (
+	KindHandoff = "handoff"
+
+	StepValidate = "validate"     // leader: is the target fit?
+	StepAwait    = "await window" // holder: the gap after our window, or the instant after a block
+	StepStop     = "stop"         // holder: gate closed, nodeos paused; ends with the transfer entry
+	StepStart    = "start"        // target: resumes once its head has the last block
+	StepVerify   = "verify"       // leader: a block of the target is on the chain
+)
+
+// MaxStep bounds a step's deadline, in ms after the entry that starts the step: a deadline out of a wrong clock or a wrong
+// unit must not keep the next operation waiting for ever.
+const MaxStep = 3_600_000
+
+// handoffSteps says which step may follow which; the transfer entry alone leads from stop to start, and nothing follows
+// verify.
+var handoffSteps = map[string]string{StepValidate: StepAwait, StepAwait: StepStop, StepStart: StepVerify}
+
+// Handoff is what a handoff is asked to do, and from where it started.
+type Handoff struct {
+	To    string `json:"to"`
+	When  string `json:"when"`  // "safe" or "now"
+	From  string `json:"from"`  // the holder when it was started
+	Epoch uint64 `json:"epoch"` // the lease's epoch then: another epoch before the transfer means that something else moved production
+}
+
+// Current is the step that is to be done now; zero when the operation has ended.
+func (o Operation) Current() Step {
+	if o.Outcome != Running || len(o.Steps) == 0 {
+		return Step{}
+	}
+	return o.Steps[len(o.Steps)-1]
+}
+
+// Disruptive reports whether the operation moves or may stop production: one at a time.
+func (o Operation) Disruptive() bool { return o.Kind == KindHandoff }
+
+// Operation finds an operation by its id.
+func (s *State) Operation(id uint64) (Operation, bool) {
+	for _, o := range s.Operations {
+		if o.ID == id {
+			return o, true
+		}
+	}
+	return Operation{}, false
+}
+
+// RunningOperations lists those that have not ended, oldest first.
+func (s *State) RunningOperations() []Operation {
+	var running []Operation
+	for _, o := range s.Operations {
+		if o.Outcome == Running {
+			running = append(running, o)
+		}
+	}
+	return running
+}
+
+// StartOperation starts an operation at its first step. Its id is the index of this entry.
+type StartOperation struct {
+	Name     string   `json:"name"` // the operation's kind
+	Handoff  *Handoff `json:"handoff,omitempty"`
+	Deadline int64    `json:"deadline"` // of the first step, Unix ms
+}
+
+// AdvanceOperation ends step From and starts step To. Accepted iff From is the current step.
+type AdvanceOperation struct {
+	ID       uint64 `json:"id"`
+	From     string `json:"from"`
+	To       string `json:"to"`
+	Assignee string `json:"assignee"`
+	Deadline int64  `json:"deadline"`
+}
+
+// FinishOperation ends an operation as done (at the last step only), failed or canceled. Step must be the current one; "" for a cancellation,
+// which is accepted at any step.
+type FinishOperation struct {
+	ID      uint64  `json:"id"`
+	Step    string  `json:"step,omitempty"`
+	Outcome Outcome `json:"outcome"`
+	Reason  string  `json:"reason,omitempty"`
+}
+
+// ExpireOperation ends an operation whose current step's deadline has passed by the proposer's clock.
+type ExpireOperation struct {
+	ID   uint64 `json:"id"`
+	Step string `json:"step"`
+}
+
+// Kind names the entry.
+func (StartOperation) Kind() string { return "operation.start" }
+
+// Kind names the entry.
+func (AdvanceOperation) Kind() string { return "operation.advance" }
+
+// Kind names the entry.
+func (FinishOperation) Kind() string { return "operation.finish" }
+
+// Kind names the entry.
+func (ExpireOperation) Kind() string { return "operation.expire" }
+
+func (c StartOperation) apply(s *State, e Entry) error {
+	o := Operation{ID: e.Index, Kind: c.Name, By: e.By, Started: e.At, Outcome: Running, Deadline: c.Deadline}
+	for _, r := range s.RunningOperations() {
+		if r.Disruptive() && o.Disruptive() {
+			return ErrBusy.with("%s %d, at step %q", r.Kind, r.ID, r.Current().Name)
+		}
+	}
+	if err := mayLast(e, c.Deadline); err != nil {
+		return err
+	}
+	if c.Name != KindHandoff || c.Handoff == nil {
+		return ErrOperation.with("kind %q is not known", c.Name)
+	}
+	h := *c.Handoff
+	target, ok := s.Members[h.To]
+	switch {
+	case h.When != "safe" && h.When != "now":
+		return ErrHandoff.with("when must be safe or now, not %q", h.When)
+	case !ok:
+		return ErrMember.with("%q", h.To)
+	case target.Witness:
+		return ErrHolder.with("%q is a witness: it votes and has no node", h.To)
+	case !s.Lease.Open():
+		return ErrHandoff.with("nobody holds the lease")
+	case s.Lease.Holder == h.To:
+		return ErrHandoff.with("%q holds the lease already", h.To)
+	}
+	h.From, h.Epoch = s.Lease.Holder, s.Lease.Epoch
+	o.Handoff = &h
+	o.Steps = []Step{{Name: StepValidate, Since: e.At}}
+	s.Operations = appendOperation(s.Operations, o)
+	s.note(e, "operation.started", h.To, "handoff %d from %s, %s", o.ID, h.From, h.When)
+	return nil
+}
+
+func (c AdvanceOperation) apply(s *State, e Entry) error {
+	o, ok := s.Operation(c.ID)
+	if !ok {
+		return ErrOperation.with("%d", c.ID)
+	}
+	if next, ok := handoffSteps[c.From]; !ok || next != c.To {
+		return ErrStep.with("%q does not follow %q", c.To, c.From)
+	}
+	if o.Handoff != nil && c.From != StepStart && s.Lease.Epoch != o.Handoff.Epoch {
+		return ErrEpoch.with("the lease is at epoch %d, the handoff began at %d", s.Lease.Epoch, o.Handoff.Epoch)
+	}
+	return s.moveOperation(e, c.ID, c.From, c.To, c.Assignee, c.Deadline)
+}
+
+func (c FinishOperation) apply(s *State, e Entry) error {
+	switch c.Outcome {
+	case Done, Failed:
+		if c.Step == "" {
+			return ErrStep.with("an outcome needs the step it is for")
+		}
+		if c.Outcome == Done && c.Step != StepVerify {
+			return ErrStep.with("a handoff is done at step %q, not at %q", StepVerify, c.Step)
+		}
+	case Canceled:
+	default:
+		return ErrStep.with("%q is not an outcome", c.Outcome)
+	}
+	return s.endOperation(e, c.ID, c.Step, c.Outcome, c.Reason)
+}
+
+func (c ExpireOperation) apply(s *State, e Entry) error {
+	o, ok := s.Operation(c.ID)
+	if !ok {
+		return ErrOperation.with("%d", c.ID)
+	}
+	if c.Step == "" {
+		return ErrStep.with("an expiry needs the step it is for")
+	}
+	if o.Outcome == Running && e.At <= o.Deadline {
+		return ErrDeadline.with("operation %d has %d ms left", c.ID, o.Deadline-e.At)
+	}
+	return s.endOperation(e, c.ID, c.Step, Expired, "step "+c.Step+" was not done in time")
+}
+
+// mayLast reports that a step's deadline is too far away, or nil.
+func mayLast(e Entry, deadline int64) error {
+	if deadline-MaxStep > e.At {
+		return ErrDeadline.with("a step of more than %d ms", MaxStep)
+	}
+	return nil
+}
+
+// moveOperation ends step from and starts step to.
+func (s *State) moveOperation(e Entry, id uint64, from, to, assignee string, deadline int64) error {
+	if err := mayLast(e, deadline); err != nil {
+		return err
+	}
+	return s.changeOperation(id, from, func(o *Operation) {
+		o.Steps = append(slices.Clip(slices.Clone(o.Steps)), Step{Name: to, Assignee: assignee, Since: e.At})
+		o.Deadline = deadline
+	})
+}
+
+func (s *State) endOperation(e Entry, id uint64, step string, outcome Outcome, reason string) error {
+	if err := s.changeOperation(id, step, func(o *Operation) {
+		o.Outcome, o.Reason, o.Ended = outcome, clip(reason), e.At
+	}); err != nil {
+		return err
+	}
+	o, _ := s.Operation(id)
+	subject := ""
+	if o.Handoff != nil {
+		subject = o.Handoff.To
+	}
+	s.note(e, "operation."+string(outcome), subject, "%s %d%s", o.Kind, id, because(reason))
+	return nil
+}
+
+// changeOperation replaces one running operation by its changed copy. step "" accepts any step.
+func (s *State) changeOperation(id uint64, step string, change func(*Operation)) error {
+	for i, o := range s.Operations {
+		if o.ID != id {
+			continue
+		}
+		if o.Outcome != Running {
+			return ErrEnded.with("operation %d is %s", id, o.Outcome)
+		}
+		if step != "" && o.Current().Name != step {
+			return ErrStep.with("operation %d is at %q, not %q", id, o.Current().Name, step)
+		}
+		change(&o)
+		s.Operations = slices.Clone(s.Operations)
+		s.Operations[i] = o
+		return nil
+	}
+	return ErrOperation.with("%d", id)
+}
+
+// appendOperation keeps every running operation and the newest ended ones.
+func appendOperation(list []Operation, o Operation) []Operation {
+	next := slices.Clone(list)
+	ended := 0
+	for _, o := range next {
+		if o.Outcome != Running {
+			ended++
+		}
+	}
+	if ended >= maxOperations {
+		oldest := slices.IndexFunc(next, func(o Operation) bool { return o.Outcome != Running })
+		next = slices.Delete(next, oldest, oldest+1)
+	}
+	return append(next, o)
+}

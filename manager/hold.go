@@ -1,0 +1,48 @@
+package manager
+
+import (
+	"os"
+	"strings"
+	"time"
+)
+
+// EnvHold names an environment variable that only a sandbox honours: the path of a file that holds a step of a handoff
+// ("stop", say). While it is there, a manager that comes to this step waits instead of doing it, so that a test can end a
+// process exactly there.
+const EnvHold = "ROUNDTABLE_SANDBOX_HOLD"
+
+// EnvClock names an environment variable that only a sandbox honours: the path of a file by which the drill moves this
+// manager's wall clock (package clock).
+const EnvClock = "ROUNDTABLE_SANDBOX_CLOCK"
+
+// EnvStall names an environment variable that only a sandbox honours: the path of a file. While it is there, no write of
+// the raft log comes to its end, nor of term and vote, nor the canary's: a disk that does not answer.
+const EnvStall = "ROUNDTABLE_SANDBOX_STALL"
+
+const stallLook = 10 * time.Millisecond
+
+// stallFile is cluster.Config.Hold by such a file; nil without one.
+func stallFile(file string) func() {
+	if file == "" {
+		return nil
+	}
+	return func() {
+		for {
+			if _, err := os.Stat(file); err != nil {
+				return
+			}
+			time.Sleep(stallLook)
+		}
+	}
+}
+
+// holdFile is control.Config.Hold by such a file; nil without one.
+func holdFile(file string) func(step string) bool {
+	if file == "" {
+		return nil
+	}
+	return func(step string) bool {
+		held, err := os.ReadFile(file)
+		return err == nil && strings.TrimSpace(string(held)) == step
+	}
+}

@@ -1,0 +1,220 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"roundtable/chain"
+	"roundtable/clock"
+	"roundtable/cmd/roundtable/config"
+	"roundtable/node"
+	"roundtable/node/gate"
+	"roundtable/pulse"
+)
+
+// local is the node of this manager with its gate.
+type local struct {
+	node       *localNode
+	gate       *gate.Gate
+	supervisor *node.Supervisor
+	monitor    *node.Monitor
+	pipeline   *node.Pipeline
+	client     *node.Client
+	bls        atomic.Pointer[[]string]
+	saw        func(b chain.Block, producer string) // set before run, as mismatch
+	mismatch   func(b chain.Block, producer, problem string)
+}
+
+// signerMillis is nodeos' keosd-provider-timeout: long enough for a slow signer, and a slot is not lost by it (recordings,
+// fact 44).
+const signerMillis = 400
+
+// openLocal prepares node and gate; nothing runs yet.
+func openLocal(ctx context.Context, c *config.Config, moved *clock.Clock, now func() time.Time, log *slog.Logger) (l *local, err error) {
+	l = &local{}
+	l.bls.Store(&[]string{})
+	defer func() {
+		if err != nil {
+			l.close()
+		}
+	}()
+	var signer gate.Signer
+	switch c.Signer.Kind {
+	case "keosd":
+		signer, err = gate.NewKeosdSigner(ctx, c.Signer.URL, c.Signer.Timeout.D())
+	default:
+		signer, err = gate.NewFileSigner(c.Signer.KeyFile)
+	}
+	if err != nil {
+		return l, err
+	}
+	if l.client, err = node.NewClient(node.ClientConfig{Addr: c.Node.HTTP}); err != nil {
+		return l, err
+	}
+	l.pipeline = node.NewPipeline(node.PipelineConfig{Log: log.With("part", "nodeos"), OnEvent: l.event})
+	l.gate, err = gate.New(gate.Config{
+		Socket: c.Socket(), Producers: c.Node.Producers, Signer: signer, SignTimeout: c.Signer.Timeout.D(), Now: now, WallShift: moved.Shift, Log: log.With("part", "gate"),
+		Savanna:   func() bool { v, _ := l.monitor.View(); return v.Savanna },
+		OnLine:    func(line []byte) { l.pipeline.Line("stdout", line) },
+		OnRefused: func(r gate.Refusal) { l.refused(ctx, r) },
+	})
+	if err != nil {
+		return l, err
+	}
+	settings := node.Settings{
+		Args: c.Node.Args, HTTP: c.Node.HTTP, P2P: c.Node.P2P, AgentName: c.Manager.ID, Peers: c.Node.Peers, Producers: c.Node.Producers,
+		Fence: node.FenceGate, Keys: signer.Keys(), Socket: c.Socket(), SignerMillis: signerMillis,
+	}
+	prepare := func(context.Context) error { return l.prepare(c, settings) }
+	if err := prepare(ctx); err != nil { // a bad template must stop the start, not the first run of nodeos
+		return l, err
+	}
+	var env []string
+	for k, v := range c.Node.Env {
+		env = append(env, k+"="+v)
+	}
+	l.supervisor, err = node.New(node.Config{
+		Path: c.Node.Path, ConfigDir: c.Node.ConfigDir, DataDir: c.Node.DataDir, Args: c.Node.Args, Env: append(os.Environ(), env...),
+		Pipeline: l.pipeline, Client: l.client, Prepare: prepare, Stdout: l.gate.Open,
+		StopTimeout: c.Node.StopTimeout.D(), Budget: node.Budget{Exits: c.Node.CrashBudget, Window: c.Node.CrashWindow.D()},
+		Log: log.With("part", "node"), Now: now,
+	})
+	if err != nil {
+		return l, err
+	}
+	l.node = &localNode{client: l.client, supervisor: l.supervisor, configured: c.Node.Peers, producers: c.Node.Producers, keys: signer.Keys(), finalizers: func() []string { return *l.bls.Load() }, now: now}
+	l.monitor = node.NewMonitor(node.MonitorConfig{
+		Client: l.client, Watch: l.supervisor.Watch, Producers: c.Node.Producers, Log: log.With("part", "node"), Now: now,
+		OnBlock: func(info node.BlockInfo) {
+			b := info.Block()
+			l.node.saw(b)
+			if err := l.gate.Confirm(b, info.Signature); err != nil {
+				l.mismatch(b, info.Producer, err.Error())
+			} else {
+				l.saw(b, info.Producer)
+			}
+		},
+	})
+	l.node.monitor = l.monitor
+	return l, l.gate.Listen()
+}
+
+// prepare writes what nodeos reads at its start.
+func (l *local) prepare(c *config.Config, s node.Settings) error {
+	if c.Node.ConfigTemplate != "" {
+		text, err := os.ReadFile(c.Node.ConfigTemplate)
+		if err != nil {
+			return fmt.Errorf("manager: node.config_template: %w", err)
+		}
+		s.Template = string(text)
+	}
+	built, err := node.Build(s)
+	if err != nil {
+		return err
+	}
+	addition, err := os.ReadFile(filepath.Join(c.Manager.Home, "logging.json")) // an operator's own loggers, if any
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("manager: logging.json: %w", err)
+	}
+	logging, err := node.BuildLogging(addition)
+	if err != nil {
+		return err
+	}
+	l.bls.Store(&built.BLSKeys)
+	return errors.Join(
+		node.WriteFile(filepath.Join(c.Node.ConfigDir, "config.ini"), built.Text),
+		node.WriteFile(filepath.Join(c.Node.ConfigDir, "logging.json"), logging),
+	)
+}
+
+// event takes what nodeos' log tells. It never blocks.
+func (l *local) event(e node.Event) {
+	if e.Kind == node.EventProduced {
+		// A mismatch is only hearsay here: a peer can forge a line on stderr. The comparison with the chain decides (control).
+		_ = l.gate.Produced(e.Block.Num, e.Block.ID, e.Block.Slot)
+	}
+	l.monitor.Event(e)
+}
+
+// refused pauses the node at once when it asks without a lease: an unpaused node with a refusing gate postpones incoming
+// blocks and orphans two or three of its own [L1].
+func (l *local) refused(ctx context.Context, r gate.Refusal) {
+	switch r.Reason {
+	case gate.ReasonNoLease, gate.ReasonOutOfRange, gate.ReasonClosed, gate.ReasonSealed:
+		_ = l.node.Pause(ctx) // production.go goes on trying
+	}
+}
+
+// clockEvery is how often the machine's clocks are compared: once a slot.
+const clockEvery = chain.SlotMillis * time.Millisecond
+
+// watchClocks returns an error when the machine's clocks jump against each other; the gate is sealed then, and only a new
+// process, with a new incarnation, may sign again [S9].
+func (l *local) watchClocks(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		timer.Reset(pulse.Next(clockEvery))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+			if jump := l.gate.CheckClocks(); jump != 0 {
+				return fmt.Errorf("%w by %v", errClockJump, jump.Round(time.Millisecond))
+			}
+		}
+	}
+}
+
+var errClockJump = errors.New("the wall clock jumped against the time since boot")
+
+// run runs gate, monitor and process until ctx ends.
+func (l *local) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		l.monitor.Run(ctx)
+	}()
+	serving := make(chan error, 1)
+	serve, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopServing()
+	go func() { serving <- l.gate.Serve(serve) }()
+	err := l.supervisor.Run(ctx)
+	stopServing() // the gate outlives its node
+	cancel()
+	<-watching
+	return errors.Join(err, <-serving)
+}
+
+// close lets go of what openLocal took, where run was not called.
+func (l *local) close() {
+	if l.pipeline != nil {
+		l.pipeline.Close()
+	}
+	if l.client != nil {
+		l.client.Close()
+	}
+}
+
+var errNoAdvertise = errors.New("manager: the raft address must name a host that the other members can reach")
+
+// reachable refuses an address to advertise that means "every interface".
+func reachable(addr string) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("manager: %w", err)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		return fmt.Errorf("%w: %s (hint: set manager.advertise)", errNoAdvertise, addr)
+	}
+	return nil
+}

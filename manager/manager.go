@@ -1,0 +1,291 @@
+package manager
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"roundtable/api"
+	"roundtable/clock"
+	"roundtable/cluster"
+	"roundtable/cluster/control"
+	"roundtable/cmd/roundtable/config"
+	"roundtable/fsm"
+)
+
+// Bounds of closing, part by part. A holder's clean stop is a handoff.
+const (
+	closeAPI      = 5 * time.Second
+	closeLease    = 10 * time.Second
+	closeControl  = 3 * time.Second
+	closeGroup    = 5 * time.Second
+	afterNodeStop = 5 * time.Second // beyond the node's own stop timeout
+)
+
+// Options are what a caller may add to the configuration.
+type Options struct {
+	Version string
+	Log     *slog.Logger
+	Now     func() time.Time
+	Ready   func() // called once, when the manager serves its API and its controllers run
+}
+
+// Run runs one manager until ctx ends, then closes it in order: a holder hands production over first. hurry, if it ends
+// later than ctx, shortens the closing (a second signal). It returns nil after an ordered stop; an error when a part
+// failed to open, or when the process can no longer be trusted with its place in the group and must exit non-zero.
+func Run(ctx, hurry context.Context, c *config.Config, o Options) (err error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	var moved *clock.Clock // the machine's
+	if path := os.Getenv(EnvClock); c.Sandbox && path != "" {
+		if moved, err = clock.Open(path); err != nil {
+			return fmt.Errorf("manager: %w", err)
+		}
+	}
+	if o.Now == nil {
+		o.Now = moved.Now
+	}
+	m := &manager{cfg: c, opts: o, log: o.Log, clock: moved, fatal: make(chan error, 4), stack: &stack{log: o.Log}, incarnation: drawIncarnation()}
+	defer func() {
+		if errors.Is(err, errFatal) {
+			return // nothing of this process is to be trusted or waited for: its exit takes node and gate along
+		}
+		err = errors.Join(err, m.stack.close(hurry))
+	}()
+	if err := m.open(ctx); err != nil {
+		return err
+	}
+	if o.Ready != nil {
+		o.Ready()
+	}
+	select {
+	case <-ctx.Done():
+		m.log.Info("stopping", "reason", context.Cause(ctx))
+		return nil
+	case err := <-m.fatal:
+		m.log.Error("this process must not go on", "err", err)
+		return fmt.Errorf("%w: %w", errFatal, err)
+	}
+}
+
+var errFatal = errors.New("manager: fatal")
+
+type manager struct {
+	cfg         *config.Config
+	opts        Options
+	log         *slog.Logger
+	stack       *stack
+	clock       *clock.Clock // nil but in a sandbox
+	incarnation string       // of this process
+	fatal       chan error
+	local       *local      // nil for a witness
+	tls         *tls.Config // nil on a plain loopback cluster
+	cluster     *cluster.Cluster
+	control     *control.Manager
+}
+
+// fail ends the process.
+func (m *manager) fail(err error) {
+	select {
+	case m.fatal <- err:
+	default: // one reason is enough
+	}
+}
+
+// open opens storage, node (paused), cluster, controllers and API, in this order.
+func (m *manager) open(ctx context.Context) error {
+	c := m.cfg
+	m.log.Info("starting", "version", m.opts.Version, "config", c)
+	if c.Node.Fence == "pause" && !c.Manager.Witness {
+		return errors.New("manager: node.fence = \"pause\" is not available in this version (hint: use \"gate\", which is also the safer one: the key then stays with the manager)")
+	}
+	for _, addr := range []string{c.RaftAddr(), c.GossipAddr()} {
+		if err := reachable(addr); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(c.Manager.Home, 0o700); err != nil {
+		return fmt.Errorf("manager: home: %w", err)
+	}
+	unlock, err := lockHome(c.Manager.Home)
+	if err != nil {
+		return err
+	}
+	m.stack.push("home", time.Second, func(context.Context) error { return unlock() })
+	listener, err := listenAPI(ctx, c.Manager.API)
+	if err != nil {
+		return err
+	}
+	m.stack.push("api listener", time.Second, func(context.Context) error {
+		listener.Close() // closed already where the API served
+		return nil
+	})
+	record := fsm.Member{
+		ID: c.Manager.ID, Incarnation: m.incarnation, Raft: c.RaftAddr(), API: c.APIURL(), Priority: c.Manager.Priority, NoFailover: c.Manager.NoFailover,
+		Witness: c.Manager.Witness, EntryVersion: fsm.EntryVersion, Version: m.opts.Version, Fence: c.Node.Fence, Started: m.opts.Now().UnixMilli(),
+	}
+	conf := control.Config{OnFatal: m.fail, Now: m.opts.Now, Log: m.log.With("part", "control")}
+	if c.Sandbox {
+		conf.Hold = holdFile(os.Getenv(EnvHold))
+	}
+	if len(c.Manager.Join) == 0 {
+		conf.First = fsm.Cluster{Name: c.Cluster.Name, Producers: c.Cluster.Producers, Slots: uint64(c.Lease.Slots)}
+	}
+	if !c.Manager.Witness {
+		if m.local, err = openLocal(context.WithoutCancel(ctx), c, m.clock, m.opts.Now, m.log); err != nil {
+			return err
+		}
+		record.P2P = c.P2PAddr()
+		conf.Node, conf.Gate = m.local.node, localGate{m.local.gate}
+		conf.Jumped = func() bool { return m.local.gate.CheckClocks() != 0 }
+	} else {
+		record.Fence = ""
+	}
+	conf.Record = record
+	m.control = control.NewManager(conf)
+	if m.local != nil {
+		m.local.saw, m.local.mismatch = m.control.Saw, m.control.Mismatch
+		m.background("clocks", time.Second, m.local.watchClocks)
+		m.background("node", c.Node.StopTimeout.D()+afterNodeStop, func(ctx context.Context) error {
+			defer m.local.close()
+			return m.local.run(ctx)
+		})
+	}
+	if err := m.openCluster(ctx); err != nil {
+		return err
+	}
+	m.background("controllers", closeControl, func(ctx context.Context) error {
+		var wg sync.WaitGroup
+		wg.Go(func() { _ = m.cluster.Lead(ctx, m.control.Lead) })
+		wg.Go(func() { m.control.Run(ctx) })
+		wg.Wait()
+		return nil
+	})
+	m.stack.push("lease", closeLease, m.control.StepAside)
+	return m.openAPI(listener)
+}
+
+// background runs f in a goroutine until the stack comes by, and takes its error for fatal until then.
+func (m *manager) background(name string, bound time.Duration, f func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		err := f(ctx)
+		if ctx.Err() == nil {
+			m.fail(fmt.Errorf("%s ended: %w", name, errors.Join(err, errUnasked)))
+		}
+		done <- err
+	}()
+	m.stack.push(name, bound, func(bounded context.Context) error {
+		cancel()
+		select {
+		case err := <-done:
+			return err
+		case <-bounded.Done():
+			return bounded.Err()
+		}
+	})
+}
+
+var errUnasked = errors.New("nobody asked it to")
+
+func (m *manager) openCluster(ctx context.Context) error {
+	c := m.cfg
+	var gossipKey []byte
+	var err error
+	if m.tls, gossipKey, err = security(c); err != nil {
+		return err
+	}
+	var hold func()
+	if c.Sandbox {
+		hold = stallFile(os.Getenv(EnvStall))
+	}
+	m.cluster, err = cluster.Open(ctx, cluster.Config{
+		Hold: hold,
+		ID:   c.Manager.ID, Incarnation: m.incarnation, Dir: c.RaftDir(), API: c.APIURL(), Name: c.Cluster.Name,
+		RaftBind: c.Manager.Raft, RaftAdvertise: c.RaftAddr(), GossipBind: c.Manager.Gossip, GossipAdvertise: c.GossipAddr(), Join: c.Manager.Join,
+		TLS: m.tls, GossipKey: gossipKey, Heartbeat: c.Raft.Heartbeat.D(), Election: c.Raft.Election.D(),
+		SnapshotThreshold: uint64(c.Raft.SnapshotThreshold), TrailingLogs: uint64(c.Raft.TrailingLogs),
+		Admit: m.control.Admit, OnFatal: m.fail, Now: m.opts.Now, Log: m.log.With("part", "cluster"),
+	})
+	if err != nil {
+		return fmt.Errorf("manager: %w", err)
+	}
+	m.stack.push("cluster", closeGroup, m.cluster.Close)
+	m.control.SetCluster(group{m.cluster})
+	return nil
+}
+
+func (m *manager) openAPI(listener net.Listener) error {
+	conf := api.Config{
+		Self: m.cfg.Manager.ID, Version: m.opts.Version, Cluster: m.cluster, Control: m.control, Now: m.opts.Now, Log: m.log.With("part", "api"),
+		Client: &http.Client{Transport: &http.Transport{IdleConnTimeout: time.Minute}},
+	}
+	if m.tls != nil { // only who has a certificate of the cluster's CA may ask
+		conf.Client.Transport = &http.Transport{IdleConnTimeout: time.Minute, TLSClientConfig: m.tls}
+		mutual := m.tls.Clone()
+		mutual.ClientAuth = tls.RequireAndVerifyClientCert
+		listener = tls.NewListener(listener, mutual)
+	}
+	if m.local != nil {
+		conf.Local = m.local.status
+	}
+	server, err := api.New(conf)
+	if err != nil {
+		return fmt.Errorf("manager: %w", err)
+	}
+	m.background("api", closeAPI, func(ctx context.Context) error { return server.Serve(ctx, listener) })
+	return nil
+}
+
+// status is the local node and gate for the metrics.
+func (l *local) status() api.Local {
+	v, g := l.node.View(), l.gate.Status()
+	return api.Local{
+		Node: &api.LocalNode{State: v.State, Head: v.Head, LIB: v.LIB, Peers: v.Peers, Paused: v.Paused, Starts: v.Run},
+		Gate: &api.LocalGate{Open: g.Open, Sealed: g.Sealed, Signatures: g.Signatures, Refused: g.Refused, SignSeconds: api.Histogram{
+			Bounds: g.SignSeconds.Bounds, Counts: g.SignSeconds.Counts, Count: g.SignSeconds.Count, Sum: g.SignSeconds.Sum,
+		}},
+	}
+}
+
+// drawIncarnation draws the 128 bits that tell this process from every other that ever ran for this member [S2].
+func drawIncarnation() string {
+	b := make([]byte, 16)
+	_, _ = rand.Read(b) // never fails: crypto/rand aborts the program instead
+	return hex.EncodeToString(b)
+}
+
+func listenAPI(ctx context.Context, addr string) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("manager: manager.api: %w (hint: is another manager running? choose a free port)", err)
+	}
+	return l, nil
+}
+
+// homeLock keeps a second manager out of the same home.
+const homeLock = "manager.lock"
+
+func lockHome(home string) (unlock func() error, err error) {
+	f, err := os.OpenFile(filepath.Join(home, homeLock), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("manager: home: %w", err)
+	}
+	if err := flock(f); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("manager: %s is in use by another manager (hint: give each manager a home of its own): %w", home, err)
+	}
+	return f.Close, nil
+}

@@ -1,0 +1,145 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// helper is the main program of the test binary run as another process: a fake nodeos, or a manager with one.
+func helper(role string) int {
+	switch role {
+	case "nodeos":
+		return fakeNodeos()
+	case "manager":
+		return fakeManager()
+	case "holder": // keeps a file of a data directory open
+		f, err := os.Create(os.Getenv("NODE_TEST_FILE"))
+		if err != nil {
+			return 1
+		}
+		fmt.Println("open")
+		_, _ = os.Stdin.Read(make([]byte, 1))
+		_ = f.Close()
+		return 0
+	}
+	return 3
+}
+
+func logf(level, fn, format string, a ...any) {
+	fmt.Fprintf(os.Stderr, "%-5s %s %-9s %-29s %-20s ] %s\n", level, time.Now().UTC().Format("2006-01-02T15:04:05.000"), "nodeos", "main.cpp:1", fn, fmt.Sprintf(format, a...))
+}
+
+func flag(args []string, name string) string {
+	if i := slices.Index(args, name); i >= 0 && i+1 < len(args) {
+		return args[i+1]
+	}
+	return ""
+}
+
+// fakeNodeos behaves as the file data/mode says: ok, exit254, dirty, refuse, hang, stubborn, slow, flood.
+func fakeNodeos() int {
+	args := os.Args[1:]
+	if slices.Contains(args, "--full-version") {
+		logf("info", "main", "nodeos started")
+		fmt.Println("v1.2.2-04bdb089edc7e3c3f954e0aab4a7f3cb48635788")
+		return 0
+	}
+	data := flag(args, "--data-dir")
+	b, _ := os.ReadFile(filepath.Join(data, "mode"))
+	mode := strings.TrimSpace(string(b))
+	starts, err := os.OpenFile(filepath.Join(data, "starts"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return 9
+	}
+	_, _ = fmt.Fprintf(starts, "%d %s JOURNAL=%q\n", os.Getpid(), strings.Join(args, " "), os.Getenv("JOURNAL_STREAM"))
+	_ = starts.Close()
+	replay := slices.Contains(args, "--replay-blockchain")
+	if mode == "hang" {
+		signal.Ignore(syscall.SIGTERM)
+		select {}
+	}
+	logf("info", "main", "nodeos started")
+	dirty := filepath.Join(data, "state", "dirty")
+	switch _, err := os.Stat(dirty); {
+	case mode == "exit254":
+		logf("error", "main", "Throw location unknown\nDynamic exception type: x\nstd::exception::what: Unknown option 'zz' inside the config file")
+		return 254
+	case replay && mode == "refuse":
+		logf("error", "main", "3110006 plugin_config_exception: Incorrect plugin configuration")
+		fmt.Fprintln(os.Stderr, "replay-blockchain without snapshot requested without a full block log, first block: 22")
+		return 254
+	case err == nil && !replay:
+		fmt.Fprintln(os.Stderr, "Database dirty flag set")
+		logf("error", "main", "database dirty flag set (likely due to unclean shutdown): replay required")
+		return 2
+	}
+	if err := os.MkdirAll(filepath.Dir(dirty), 0o755); err != nil {
+		return 9
+	}
+	if err := os.WriteFile(dirty, nil, 0o600); err != nil { // as nodeos' own flag: set while it runs
+		return 9
+	}
+	ini, _ := os.ReadFile(filepath.Join(flag(args, "--config-dir"), "config.ini"))
+	addr := strings.TrimSpace(strings.TrimPrefix(string(ini), "http-server-address ="))
+	term := make(chan os.Signal, 8) // before it says that it listens: who read that may signal at once
+	signal.Notify(term, syscall.SIGTERM, syscall.SIGINT, syscall.SIGPIPE)
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		logf("warn", "operator()", "unable to listen on %s resolved from %s: bind: Address already in use [system:98]", addr, addr)
+		_ = os.Remove(dirty)
+		return 254
+	}
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprint(w, `{"head_block_num":1,"head_block_id":"00000001","head_block_time":"2026-11-21T00:39:00.000","server_version_string":"v1.2.2"}`)
+	})}
+	go func() { _ = srv.Serve(l) }()
+	logf("info", "log_listening", "start listening on %s resolved from %s for API categories: all", addr, addr)
+	if mode == "flood" {
+		for len(term) == 0 {
+			logf("info", "main", "%s", strings.Repeat("flood ", 200))
+			fmt.Println(strings.Repeat("out ", 200))
+		}
+	}
+	for n := 1; ; n++ {
+		if <-term; mode == "stubborn" || mode == "slow" && n < 3 {
+			continue
+		}
+		break
+	}
+	_ = srv.Close()
+	_ = os.Remove(dirty)
+	logf("info", "main", "nodeos successfully exiting")
+	return 0
+}
+
+// fakeManager runs a supervisor until it is killed.
+func fakeManager() int {
+	dir := os.Getenv("NODE_TEST_DIR")
+	s, err := New(Config{Path: os.Args[0], Env: append(os.Environ(), "NODE_TEST_ROLE=nodeos"), ConfigDir: dir + "/config", DataDir: dir + "/data",
+		Pipeline: NewPipeline(PipelineConfig{}), Ready: func(context.Context) error { return nil }})
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	go func() {
+		for {
+			st, changed := s.Watch()
+			if st.State == StateRunning {
+				fmt.Println("child", st.PID)
+				return
+			}
+			<-changed
+		}
+	}()
+	_ = s.Run(context.Background())
+	return 0
+}
