@@ -77,7 +77,7 @@ type gossipTransport struct {
 func (t gossipTransport) DialTimeout(addr string, timeout time.Duration) (net.Conn, error) {
 	d := dialer(t.local, addr)
 	d.Timeout = timeout
-	return d.Dial("tcp", addr) //nolint:noctx // memberlist has none to give
+	return d.Dial("tcp", addr)
 }
 
 // DialAddressTimeout implements memberlist.NodeAwareTransport.

@@ -24,9 +24,6 @@ const (
 // baseline is one of the usual ways of doing the job: package test/baseline, as a program of its own.
 type baseline struct{ kind string }
 
-// baselines are the systems that Roundtable is compared with.
-func baselines() []system { return []system{baseline{LeaderSigns}, baseline{Keepalived}} }
-
 // systemOf is the system that Options.Baseline asks for.
 func systemOf(kind string) system {
 	if kind == "" {

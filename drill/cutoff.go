@@ -19,13 +19,13 @@ func needWire(o *Options) { o.Wire = true }
 var (
 	partition = fault{name: "partition", least: leastCut, most: mostCut, needs: needWire, draw: plain(func(d *drill, _ context.Context, m *Member) error {
 		return d.cutOff(m, true, true)
-	}, healAll)}
+	}, (*drill).healAll)}
 	oneway = fault{name: "partition one way", least: leastCut, most: mostCut, needs: needWire, draw: func(r *rand.Rand) hurt {
 		out, text := r.IntN(2) == 0, "nothing gets in"
 		if out {
 			text = "nothing gets out"
 		}
-		return hurt{text: text, do: func(d *drill, _ context.Context, m *Member) error { return d.cutOff(m, out, !out) }, undo: healAll}
+		return hurt{text: text, do: func(d *drill, _ context.Context, m *Member) error { return d.cutOff(m, out, !out) }, undo: (*drill).healAll}
 	}}
 	lossy = fault{name: "packet loss", least: leastCut, most: mostCut, needs: needWire, draw: func(r *rand.Rand) hurt {
 		loss, latency := 0.05+0.25*r.Float64(), time.Duration(r.IntN(80))*time.Millisecond
@@ -37,7 +37,7 @@ var (
 	}}
 	lonely = fault{name: "p2p cut", least: leastCut, most: mostCut, needs: needWire, draw: plain(func(d *drill, _ context.Context, m *Member) error {
 		return d.eachLink(m, func(o *Member) error { return errors.Join(d.CutP2P(m, o), d.CutP2P(o, m)) })
-	}, healAll)}
+	}, (*drill).healAll)}
 )
 
 // cutOff cuts a member's links to all others: what it sends, what it is sent, or both.
@@ -62,4 +62,4 @@ func (d *drill) eachLink(m *Member, f func(o *Member) error) (err error) {
 	return err
 }
 
-func healAll(d *drill, _ context.Context, _ *Member) error { return d.Heal() }
+func (d *drill) healAll(_ context.Context, _ *Member) error { return d.Heal() }

@@ -34,7 +34,7 @@ func (s *Sandbox) up(ctx context.Context, f func(d *drill) error) (err error) {
 
 // killAndTake kills the holder, manager and node, and waits until another one holds and its blocks come.
 func (d *drill) killAndTake(ctx context.Context) (Event, error) {
-	m, err := holder(d, ctx)
+	m, err := d.holder(ctx)
 	if err != nil {
 		return Event{}, err
 	}

@@ -49,21 +49,22 @@ const (
 	mostDown    = 8 * time.Second
 )
 
-func startAgain(d *drill, _ context.Context, m *Member) error {
+func (d *drill) startAgain(_ context.Context, m *Member) error {
 	if m.Running() {
 		return nil
 	}
 	return d.StartMember(m)
 }
 
-func nothing(*drill, context.Context, *Member) error { return nil }
+// leave undoes what somebody else is there to mend.
+func (*drill) leave(context.Context, *Member) error { return nil }
 
 var (
-	killBoth    = fault{name: "kill", least: leastDown, most: mostDown, draw: plain(running((*drill).KillMember), startAgain)}
+	killBoth    = fault{name: "kill", least: leastDown, most: mostDown, draw: plain(running((*drill).KillMember), (*drill).startAgain)}
 	killManager = fault{name: "kill of the manager", least: leastDown, most: mostDown, draw: plain(func(d *drill, _ context.Context, m *Member) error {
 		return d.KillManager(m)
-	}, startAgain)}
-	killNode      = fault{name: "kill of the node", least: leastDown, most: mostDown, draw: plain(running((*drill).KillNode), nothing)}
+	}, (*drill).startAgain)}
+	killNode      = fault{name: "kill of the node", least: leastDown, most: mostDown, draw: plain(running((*drill).KillNode), (*drill).leave)}
 	freezeManager = freeze("freeze of the manager", Manager)
 	freezeNode    = freeze("freeze of the node", Node)
 	freezeBoth    = freeze("freeze", Both)

@@ -14,11 +14,11 @@ var (
 		func(d *drill, _ context.Context, m *Member) error { return d.UnstallDisk(m) })}
 	clockStep = fault{name: "clock step", least: leastCut, most: mostCut, draw: func(r *rand.Rand) hurt {
 		step := either(r, time.Duration(300+r.IntN(20000))*time.Millisecond)
-		return hurt{text: fmt.Sprintf("%+.1f s", step.Seconds()), do: func(d *drill, _ context.Context, m *Member) error { return d.StepClock(m, step) }, undo: resetClock}
+		return hurt{text: fmt.Sprintf("%+.1f s", step.Seconds()), do: func(d *drill, _ context.Context, m *Member) error { return d.StepClock(m, step) }, undo: (*drill).resetClock}
 	}}
 	clockSkew = fault{name: "clock skew", least: leastCut, most: mostCut, draw: func(r *rand.Rand) hurt {
 		ppm := either(r, 200+r.IntN(50000))
-		return hurt{text: fmt.Sprintf("%+d ppm", ppm), do: func(d *drill, _ context.Context, m *Member) error { return d.SkewClock(m, ppm) }, undo: resetClock}
+		return hurt{text: fmt.Sprintf("%+d ppm", ppm), do: func(d *drill, _ context.Context, m *Member) error { return d.SkewClock(m, ppm) }, undo: (*drill).resetClock}
 	}}
 	signerSlow = fault{name: "signer", least: leastCut, most: mostCut, needs: func(o *Options) { o.Keosd = true }, draw: func(r *rand.Rand) hurt {
 		heal := func(d *drill, _ context.Context, m *Member) error { return d.HealSigner(m) }
@@ -33,8 +33,8 @@ var (
 	}}
 	nodeHangs = fault{name: "node hangs", least: leastCut, most: mostCut, draw: plain(running(func(d *drill, ctx context.Context, m *Member) error {
 		return d.HangNode(ctx, m, 3*time.Second)
-	}), nothing)}
-	nodeExits = fault{name: "node exits", least: leastDown, most: mostDown, draw: plain(running((*drill).NodeExit), nothing)}
+	}), (*drill).leave)}
+	nodeExits = fault{name: "node exits", least: leastDown, most: mostDown, draw: plain(running((*drill).NodeExit), (*drill).leave)}
 )
 
 // either is the value or its opposite.
@@ -45,4 +45,4 @@ func either[T int | time.Duration](r *rand.Rand, v T) T {
 	return v
 }
 
-func resetClock(d *drill, _ context.Context, m *Member) error { return d.ResetClock(m) }
+func (d *drill) resetClock(_ context.Context, m *Member) error { return d.ResetClock(m) }

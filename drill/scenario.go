@@ -24,20 +24,20 @@ type scenario struct {
 
 var scenarios = []scenario{
 	{name: "handoff", says: "hand production to another member", act: (*drill).handoff, planned: true},
-	on("kill-holder", "SIGKILL the holder, manager and node", killBoth, holder),
-	on("kill-manager", "SIGKILL the holder's manager", killManager, holder),
-	on("kill-node", "SIGKILL the holder's node", killNode, holder),
-	harmless(on("kill-leader", "SIGKILL the raft leader, which is not the holder", killBoth, leader)),
-	on("freeze-manager", "SIGSTOP the holder's manager for 0.1 to 60 s", freezeManager, holder),
-	on("freeze-node", "SIGSTOP the holder's node for 0.1 to 60 s", freezeNode, holder),
-	on("freeze-holder", "SIGSTOP the holder, manager and node, for 0.1 to 60 s", freezeBoth, holder),
-	on("partition", "cut the holder off: raft, gossip and p2p, both ways", partition, holder),
-	on("partition-oneway", "cut one direction of the holder's links", oneway, holder),
-	on("disk-stall", "the holder's disk takes no write", diskStall, holder),
-	on("clock-step", "the clock of the holder, manager and node, steps by up to 20 s", clockStep, holder),
-	on("signer-slow", "the holder's key answers late, or not at all", signerSlow, holder),
+	on("kill-holder", "SIGKILL the holder, manager and node", killBoth, (*drill).holder),
+	on("kill-manager", "SIGKILL the holder's manager", killManager, (*drill).holder),
+	on("kill-node", "SIGKILL the holder's node", killNode, (*drill).holder),
+	harmless(on("kill-leader", "SIGKILL the raft leader, which is not the holder", killBoth, (*drill).leader)),
+	on("freeze-manager", "SIGSTOP the holder's manager for 0.1 to 60 s", freezeManager, (*drill).holder),
+	on("freeze-node", "SIGSTOP the holder's node for 0.1 to 60 s", freezeNode, (*drill).holder),
+	on("freeze-holder", "SIGSTOP the holder, manager and node, for 0.1 to 60 s", freezeBoth, (*drill).holder),
+	on("partition", "cut the holder off: raft, gossip and p2p, both ways", partition, (*drill).holder),
+	on("partition-oneway", "cut one direction of the holder's links", oneway, (*drill).holder),
+	on("disk-stall", "the holder's disk takes no write", diskStall, (*drill).holder),
+	on("clock-step", "the clock of the holder, manager and node, steps by up to 20 s", clockStep, (*drill).holder),
+	on("signer-slow", "the holder's key answers late, or not at all", signerSlow, (*drill).holder),
 	{name: "rolling-restart", says: "restart every member, one after the other, each holder after a handoff", act: (*drill).rolling, planned: true},
-	harmless(on("load", "keep every core busy; see --length", busy, holder)),
+	harmless(on("load", "keep every core busy; see --length", busy, (*drill).holder)),
 	{name: "mix", says: "faults of all kinds on any member, also two at once, also during a handoff", needs: needsOf(faults), act: (*drill).mix},
 }
 
@@ -76,7 +76,7 @@ func harmless(s scenario) scenario {
 type victim func(d *drill, ctx context.Context) (*Member, error)
 
 // holder is who produces.
-func holder(d *drill, ctx context.Context) (*Member, error) {
+func (d *drill) holder(ctx context.Context) (*Member, error) {
 	v, err := d.look(ctx)
 	if err != nil {
 		return nil, err
@@ -86,7 +86,7 @@ func holder(d *drill, ctx context.Context) (*Member, error) {
 
 // leader is the raft leader, after a handoff if that is the holder. A system without raft has somebody else than the
 // holder.
-func leader(d *drill, ctx context.Context) (*Member, error) {
+func (d *drill) leader(ctx context.Context) (*Member, error) {
 	v, err := d.look(ctx)
 	if err != nil {
 		return nil, err

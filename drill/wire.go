@@ -127,11 +127,11 @@ func (w *wire) tcp(to *Member, p2p bool, front, back string) error {
 
 // connect carries one connection.
 func (w *wire) connect(client *net.TCPConn, to *Member, p2p bool, back string) {
-	defer client.Close()
+	defer hangUp(client)
 	there := link{w.caller(client), to, p2p}
 	up := w.flow(there)
 	defer close(up.over)
-	defer context.AfterFunc(w.ctx, func() { client.Close() })()
+	defer context.AfterFunc(w.ctx, func() { hangUp(client) })()
 	w.wg.Go(func() { up.read(client) })
 
 	syn, _ := w.due(there, time.Now())
@@ -245,3 +245,6 @@ func (f *flow) write(to *net.TCPConn) {
 		}
 	}
 }
+
+// hangUp closes a connection that nobody needs any more: there is nothing left to lose by an error.
+func hangUp(c io.Closer) { _ = c.Close() }

@@ -64,7 +64,7 @@ func (x *wired) dial(t *testing.T) *net.TCPConn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Close() })
+	t.Cleanup(func() { hangUp(c) })
 	return c.(*net.TCPConn)
 }
 
@@ -73,7 +73,7 @@ func (x *wired) accept(t *testing.T) *net.TCPConn {
 	t.Helper()
 	select {
 	case c := <-x.got:
-		t.Cleanup(func() { c.Close() })
+		t.Cleanup(func() { hangUp(c) })
 		return c.(*net.TCPConn)
 	case <-time.After(5 * time.Second):
 		t.Fatal("no connection came through")
@@ -157,7 +157,7 @@ func TestWireCutsOneWay(t *testing.T) {
 	send(t, c, "three")
 	expect(t, s, "three")
 	send(t, s, "held")
-	s.Close()
+	hangUp(s)
 	silent(t, c)
 	x.heal()
 	expect(t, c, "held")
@@ -223,7 +223,7 @@ func TestWireDatagrams(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { c.Close() })
+		t.Cleanup(func() { hangUp(c) })
 		return c
 	}
 	server, client := open(), open()

@@ -30,7 +30,7 @@ func (w *wire) udp(to *Member, front, back string, sender func(*net.UDPAddr) *Me
 	if err != nil {
 		return fmt.Errorf("drill: wire: %w", err)
 	}
-	context.AfterFunc(w.ctx, func() { c.Close() })
+	context.AfterFunc(w.ctx, func() { hangUp(c) })
 	packets := make(chan packet, packetsHeld)
 	w.wg.Go(func() { w.takePackets(c, to, sender, packets) })
 	w.wg.Go(func() {

@@ -31,7 +31,7 @@ func stallFile(file string) func() {
 			if _, err := os.Stat(file); err != nil {
 				return
 			}
-			time.Sleep(stallLook)
+			<-time.After(stallLook)
 		}
 	}
 }

@@ -75,7 +75,7 @@ func (b *box) doubles() {
 	if r.Doubled > 0 {
 		b.t.Errorf("%d slots were signed twice", r.Doubled)
 	}
-	b.t.Log(fmt.Sprintf("%d slots due, %d missed", r.SlotsDue, r.Missed.Total))
+	b.t.Logf("%d slots due, %d missed", r.SlotsDue, r.Missed.Total)
 }
 
 // TestFaultsOfTheHolder does to the holder what a sandbox can do to one process: each time another one takes over, and

@@ -28,7 +28,7 @@ func (s *stream) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, e
 	if a, ok := s.Listener.Addr().(*net.TCPAddr); ok && !a.IP.IsUnspecified() {
 		d.LocalAddr = &net.TCPAddr{IP: a.IP}
 	}
-	return d.Dial("tcp", string(to)) //nolint:noctx // raft gives a timeout
+	return d.Dial("tcp", string(to))
 }
 
 // Addr is what the other members dial.

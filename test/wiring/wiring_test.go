@@ -177,7 +177,8 @@ func (w *witness) start() {
 		cancel()
 		if !stopped {
 			stopped = true
-			<-ended // how it ends in a group that has lost its quorum is not what is tried here
+			// How it ends in a group that has lost its quorum is not what is tried here.
+			w.t.Logf("the manager ended: %v", <-ended)
 		}
 	}
 }
