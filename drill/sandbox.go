@@ -346,34 +346,39 @@ func (s *Sandbox) chainOf(ctx context.Context, m *Member, from, head uint32) ([]
 	return list, nil
 }
 
-// Overview is what the cluster says of itself, from the first member that answers and knows a holder, or else from any.
+// Overview asks the running members how the cluster is, and takes the answer of the one that has applied most.
 func (s *Sandbox) Overview(ctx context.Context) (Overview, error) {
 	var best Overview
 	err := errors.New("drill: no manager answers")
 	for _, m := range s.Members {
-		if m.process == nil || !m.process.running() {
-			continue
-		}
-		ask, cancel := context.WithTimeout(ctx, 2*time.Second)
-		var o Overview
-		failed := s.get(ask, m.API+"/cluster", &o)
-		cancel()
-		if failed != nil {
-			continue
-		}
-		if err != nil || o.Index > best.Index {
+		o, failed := s.overviewOf(ctx, m)
+		if failed == nil && (err != nil || o.Index > best.Index) {
 			best, err = o, nil
 		}
 	}
 	return best, err
 }
 
+// overviewOf asks one member how the cluster is.
+func (s *Sandbox) overviewOf(ctx context.Context, m *Member) (o Overview, err error) {
+	if !m.Running() {
+		return o, fmt.Errorf("drill: %s does not run", m.ID)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return o, s.get(ctx, m.API+"/cluster", &o)
+}
+
 // Overview is the cluster's own view.
 type Overview struct{ api.Overview }
 
-// Holder is who may sign for the slot now; "" for nobody.
+// Holder is who may sign for the slot now; "" for nobody, also while the holder's range runs out after its restart: the
+// lease is the former process's.
 func (o Overview) Holder() string {
 	if o.Lease.Epoch == 0 || o.Lease.Released || o.Lease.SlotsLeft < 0 {
+		return ""
+	}
+	if m, ok := o.member(o.Lease.Holder); !ok || m.Role != api.RoleHolder {
 		return ""
 	}
 	return o.Lease.Holder

@@ -59,32 +59,47 @@ func (ours) look(ctx context.Context, s *Sandbox) (View, error) {
 	return v, nil
 }
 
+// settled asks each member, of all: what the others know of one may be older than its restart.
 func (ours) settled(ctx context.Context, s *Sandbox) error {
-	o, err := s.Overview(ctx)
-	if err != nil {
-		return err
-	}
-	if o.Holder() == "" {
-		return errors.New("nobody holds the lease")
-	}
-	now := slotAt(time.Now())
+	var o Overview
 	for _, m := range s.Members {
-		v, ok := o.member(m.ID)
-		switch {
-		case !ok:
-			return fmt.Errorf("%s has not joined", m.ID)
-		case !v.Alive || !v.Fit:
-			return fmt.Errorf("%s is not fit: %s", m.ID, v.Reason)
-		case v.Head.Num < 2:
-			return fmt.Errorf("%s has nothing but the genesis", m.ID)
-		case uint64(v.Head.Slot)+3 < now && !s.gapped():
-			return fmt.Errorf("%s has its head at slot %d, it is %d now", m.ID, v.Head.Slot, now)
+		own, err := s.overviewOf(ctx, m)
+		if err != nil {
+			return err
 		}
-	}
-	if len(o.Operations) > 0 {
-		return errors.New("an operation is running")
+		switch {
+		case own.Holder() == "":
+			return fmt.Errorf("%s knows nobody who holds the lease", m.ID)
+		case o.Member != "" && own.Holder() != o.Holder():
+			return fmt.Errorf("%s holds for %s, and %s for %s", own.Holder(), m.ID, o.Holder(), o.Member)
+		case len(own.Operations) > 0:
+			return errors.New("an operation is running")
+		}
+		for _, p := range s.Members {
+			if err := own.well(p, s.gapped()); err != nil {
+				return fmt.Errorf("%w, says %s", err, m.ID)
+			}
+		}
+		o = own
 	}
 	return s.votes(ctx, o.Member)
+}
+
+// well reports whether a member is fit and, on a chain without gaps, has its newest blocks.
+func (o Overview) well(m *Member, gapped bool) error {
+	now := slotAt(time.Now())
+	v, ok := o.member(m.ID)
+	switch {
+	case !ok:
+		return fmt.Errorf("%s has not joined", m.ID)
+	case !v.Alive || !v.Fit:
+		return fmt.Errorf("%s is not fit: %s", m.ID, v.Reason)
+	case v.Head.Num < 2:
+		return fmt.Errorf("%s has nothing but the genesis", m.ID)
+	case uint64(v.Head.Slot)+3 < now && !gapped:
+		return fmt.Errorf("%s has its head at slot %d, it is %d now", m.ID, v.Head.Slot, now)
+	}
+	return nil
 }
 
 // votes reports whether every member votes: until then the cluster does not survive the loss of one.
