@@ -111,6 +111,33 @@ func TestTable(t *testing.T) {
 		}
 	}
 	golden(t, "report-table.txt", b.String())
+	for _, reports := range [][]Report{{ours}, {ours, bad}} {
+		var file, want, got bytes.Buffer
+		if err := WriteJSON(&file, reports); err != nil {
+			t.Fatal(err)
+		}
+		read, err := ReadJSON(&file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		WriteTable(&want, reports)
+		WriteTable(&got, read)
+		if got.String() != want.String() {
+			t.Errorf("read again:\n%s\nwant:\n%s", got.String(), want.String())
+		}
+		if len(reports) == 2 {
+			got.Reset()
+			if err := WriteMarkdown(&got, read); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, "report-table.md", got.String())
+		}
+	}
+	for _, text := range []string{"", "[", "[{}]", `{"scenario":"mix"}`, `"mix"`} {
+		if _, err := ReadJSON(strings.NewReader(text)); err == nil {
+			t.Errorf("%q was taken for a report", text)
+		}
+	}
 }
 
 func TestOK(t *testing.T) {

@@ -257,6 +257,12 @@ func TestExitCodes(t *testing.T) {
 		{"handoff b c", exitUsage, "at most 1 arg", "roundtable handoff --help"},
 		{"handoff --timeout 0s", exitUsage, "--timeout must be more", "30s"},
 		{"history --limit 0", exitUsage, "--limit", ""},
+		{"drill mix kill-holdr", exitUsage, `no scenario "kill-holdr"`, "kill-holder"},
+		{"drill mix --runs 0", exitUsage, "--runs 0", ""},
+		{"drill mix --runs 5 --only 6", exitUsage, "--only 6 of 5", "--seed"},
+		{"drill mix --longest -1s", exitUsage, "-1s", "5s"},
+		{"drill report /nowhere", exitFailed, "/nowhere", ""},
+		{"drill report testdata/history-kind-json.golden", exitFailed, "is it the file of a --json?", ""},
 	} {
 		t.Run(tc.args, func(t *testing.T) {
 			t.Setenv("ROUNDTABLE_SERVER", f.URL)

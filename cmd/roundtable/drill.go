@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,6 +36,9 @@ Exit code 0 if nothing was signed twice and every run recovered, 1 if not, 2 for
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 && args[0] == "all" {
 				args = drill.Scenarios()
+			}
+			if err := checkDrill(args, p); err != nil {
+				return err
 			}
 			if !cmd.Flags().Changed("seed") {
 				p.Seed = time.Now().UnixNano()
@@ -95,7 +100,26 @@ Exit code 0 if nothing was signed twice and every run recovered, 1 if not, 2 for
 	f.StringVar(&file, "json", "", "write the report to this file as well")
 	f.StringVar(&page, "html", "", "write the report with each run's timeline to this file as a page")
 	sandboxFlags(c, &p.Sandbox)
+	c.AddCommand(drillReportCommand())
 	return c
+}
+
+// checkDrill says what is wrong before anything is started.
+func checkDrill(names []string, p drill.Plan) error {
+	for _, name := range names {
+		if !slices.Contains(drill.Scenarios(), name) {
+			return usagef("there are: "+strings.Join(drill.Scenarios(), ", ")+"; or all", "no scenario %q", name)
+		}
+	}
+	switch {
+	case p.Runs < 1:
+		return usagef("how often it is done", "--runs %d", p.Runs)
+	case p.Only < 0 || p.Only > p.Runs:
+		return usagef("the number of a run, with the --runs and --seed of that drill", "--only %d of %d runs", p.Only, p.Runs)
+	case p.Length < 0 || p.Longest < 0:
+		return usagef("5s, say", "a fault cannot last %s", min(p.Length, p.Longest))
+	}
+	return nil
 }
 
 // writeReport writes a file; an empty name is none.
