@@ -7,7 +7,7 @@ LINT_VER    := v2.15.0
 LINT        := $(TOOLS)/golangci-lint-$(LINT_VER)
 export CGO_ENABLED ?= 0
 
-.PHONY: all build demo test lint vet bench bench-lease bench-gate bench-raft drill clean
+.PHONY: all build demo test lint vet bench bench-lease bench-gate bench-raft drill sim sim-day mutants clean
 
 all: build
 
@@ -55,10 +55,37 @@ bench-raft:
 bench-lease: build
 	bin/roundtable sandbox --bench-idle 30s
 
+# The long set of drills (docs/drills.md), two to three hours; reports in bin/drills. RUNS, SEED and LOAD change it.
+RUNS   ?= 50
+SEED   ?= 42
+LOAD   ?= 60m
+REPORT := bin/drills
+DRILL  := bin/roundtable drill --seed $(SEED)
+FAULTS := handoff kill-holder kill-manager kill-node kill-leader freeze-manager freeze-node freeze-holder partition partition-oneway \
+	disk-stall clock-step signer-slow rolling-restart
+
 drill: build
-	bin/roundtable drill handoff --runs 50
-	bin/roundtable drill handoff --runs 50 --latency 80ms
-	bin/roundtable drill kill-holder --runs 20
+	@mkdir -p $(REPORT)
+	$(DRILL) $(FAULTS) --runs $(RUNS) --parallel 5 --json $(REPORT)/1-faults.json --html $(REPORT)/1-faults.html
+	$(DRILL) handoff --latency 80ms --runs $(RUNS) --parallel 5 --json $(REPORT)/2-latency.json
+	$(DRILL) mix --baselines --runs 200 --parallel 6 --json $(REPORT)/3-mix.json --html $(REPORT)/3-mix.html
+	$(DRILL) handoff kill-holder freeze-holder kill-leader --producers 21 --longest 30s --runs 16 --parallel 8 --json $(REPORT)/4-gap.json --html $(REPORT)/4-gap.html
+	$(DRILL) load --length $(LOAD) --runs 1 --json $(REPORT)/5-load.json --html $(REPORT)/5-load.html
+	bin/roundtable drill report $(REPORT)/*.json
+
+# The cluster in virtual time. sim: SEEDS schedules of faults, a failing one shrunk; with a Go runtime that leaves less to
+# chance, so that a seed repeats. sim-day: what a day of it costs. mutants: each guard taken away, and which test sees it.
+SEEDS ?= 5000
+SIM   := $(CURDIR)/.tools/overlay
+sim:
+	test/sim/exact/overlay.sh $(SIM)
+	ROUNDTABLE_SEEDS=$(SEEDS) ROUNDTABLE_SHRINK=1 go test -overlay $(SIM)/overlay.json -count=1 -timeout 60m -v -run 'TestSeeds|TestSchedules|TestShrink|TestHistories' ./test/sim
+
+sim-day:
+	ROUNDTABLE_DAY=24h go test -count=1 -timeout 60m -v -run TestClusterDay ./test/sim
+
+mutants:
+	ROUNDTABLE_MUTANTS=1 go test ./test/mutation -run Mutants -count=1 -timeout 30m
 
 clean:
 	rm -rf bin
