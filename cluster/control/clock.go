@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"roundtable/chain"
 	"roundtable/fsm"
 )
 
@@ -107,7 +108,22 @@ func (m *Manager) observeClocks() {
 	m.clocks.observe(seen, m.now())
 }
 
-// clockController makes a leader whose clock is more than a slot off the median give the leadership away.
+// planClock decides whether a leader gives the leadership away for its clock, and why; "" keeps it. ahead and wrong are what
+// judge says.
+func planClock(s *fsm.State, now time.Time, ahead time.Duration, wrong, jumped bool) string {
+	right := chain.SlotAt(now.Add(-ahead).UnixMilli())
+	switch {
+	case jumped: // its process is about to end
+		return "the clock jumped"
+	case wrong:
+		return "the clock is off"
+	case ahead.Abs() > maxOffset && (!s.Lease.Open() || right > s.Lease.Last): // it may grant nothing, and somebody has to
+		return "the clock is off and the lease is nobody's"
+	}
+	return ""
+}
+
+// clockController makes a leader whose clock jumped, or is more than a slot off the median, give the leadership away.
 type clockController struct {
 	*Manager
 	log *slog.Logger
@@ -116,13 +132,15 @@ type clockController struct {
 // Name is the controller's.
 func (*clockController) Name() string { return "clock" }
 
-// Reconcile transfers the leadership where the clock is off.
-func (c *clockController) Reconcile(ctx context.Context, _ *fsm.State) (time.Duration, error) {
-	ahead, _, wrong := c.clocks.judge(c.now())
-	if !wrong {
+// Reconcile transfers the leadership where planClock says so.
+func (c *clockController) Reconcile(ctx context.Context, s *fsm.State) (time.Duration, error) {
+	now := c.now()
+	ahead, _, wrong := c.clocks.judge(now)
+	reason := planClock(s, now, ahead, wrong, c.jumped())
+	if reason == "" {
 		return 0, nil
 	}
-	c.log.Warn("the clock is off: giving the leadership away", "ahead_ms", ahead.Milliseconds())
+	c.log.Warn("giving the leadership away", "reason", reason, "ahead_ms", ahead.Milliseconds())
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	return 0, c.cluster.TransferLeadership(ctx, "")

@@ -1,0 +1,85 @@
+package control
+
+import (
+	"testing"
+	"time"
+
+	"roundtable/chain"
+	"roundtable/fsm"
+)
+
+// TestPlanClock: a leader that may grant nothing does not keep the leadership from one that may.
+func TestPlanClock(t *testing.T) {
+	const fast, slow = 3 * time.Second, -3 * time.Second
+	s, _ := world()
+	released := *s
+	released.Lease.Released = true
+	at := func(slot chain.Slot, ahead time.Duration) time.Time {
+		return time.UnixMilli(slot.UnixMilli()).Add(ahead)
+	}
+	for _, c := range []struct {
+		name          string
+		state         *fsm.State
+		now           time.Time
+		ahead         time.Duration
+		wrong, jumped bool
+		want          bool
+	}{
+		{"a good clock", s, at(s.Lease.Last, 0), 0, false, false, false},
+		{"a good clock, the range used up", s, at(s.Lease.Last+1, 0), 0, false, false, false},
+		{"a good clock, released", &released, at(s.Lease.First, 0), 0, false, false, false},
+		{"fast, the holder extends", s, at(s.Lease.Last, fast), fast, false, false, false},
+		{"slow, the holder extends", s, at(s.Lease.Last, slow), slow, false, false, false},
+		{"fast for a while", s, at(s.Lease.First, fast), fast, true, false, true},
+		{"fast, the range used up", s, at(s.Lease.Last+1, fast), fast, false, false, true},
+		{"slow, the range used up", s, at(s.Lease.Last+1, slow), slow, false, false, true},
+		{"slow, released", &released, at(s.Lease.First, slow), slow, false, false, true},
+		{"jumped", s, at(s.Lease.First, 0), 0, false, true, true},
+	} {
+		if reason := planClock(c.state, c.now, c.ahead, c.wrong, c.jumped); (reason != "") != c.want {
+			t.Errorf("%s: %q", c.name, reason)
+		}
+	}
+}
+
+func TestClocks(t *testing.T) {
+	now := time.UnixMilli(chain.Slot(1000).UnixMilli())
+	var k clocks
+	beat := int64(0)
+	say := func(offsets map[string]time.Duration) {
+		beat++
+		now = now.Add(500 * time.Millisecond)
+		seen := map[string]peerClock{}
+		for id, o := range offsets {
+			seen[id] = peerClock{beat, o}
+		}
+		k.observe(seen, now)
+	}
+	say(map[string]time.Duration{"b": -2 * time.Millisecond, "c": 3 * time.Millisecond})
+	say(map[string]time.Duration{"b": -505 * time.Millisecond, "c": -502 * time.Millisecond}) // everything was read late
+	if ahead, _, wrong := k.judge(now); ahead.Abs() > 10*time.Millisecond || wrong {
+		t.Errorf("one stall counts as a wrong clock: %v, %v", ahead, wrong)
+	}
+	for range clockSamples { // our clock was set forward
+		say(map[string]time.Duration{"b": -700 * time.Millisecond, "c": -705 * time.Millisecond})
+	}
+	if ahead, _, wrong := k.judge(now); ahead < 700*time.Millisecond || wrong {
+		t.Errorf("%v, %v: a clock is given up only after a while", ahead, wrong)
+	}
+	for range 7 {
+		say(map[string]time.Duration{"b": -700 * time.Millisecond, "c": -705 * time.Millisecond})
+	}
+	if _, _, wrong := k.judge(now); !wrong {
+		t.Error("a clock that stays wrong is not noticed")
+	}
+	for range clockSamples {
+		say(map[string]time.Duration{"b": -5 * time.Millisecond, "c": 5 * time.Millisecond})
+	}
+	if _, _, wrong := k.judge(now); wrong {
+		t.Error("a mended clock still counts as wrong")
+	}
+	say(map[string]time.Duration{"b": 900 * time.Millisecond}) // one is left
+	if ahead, apart, _ := k.judge(now); ahead != 0 || apart != 900*time.Millisecond {
+		t.Errorf("two clocks: ahead %v, apart %v", ahead, apart)
+	}
+}
