@@ -13,7 +13,8 @@ import (
 )
 
 // Without a wire everything is at 127.0.0.1. With one, member i listens at 127.a.b.(10+i), and the others are told
-// 127.a.b.(110+i), where the wire listens: the same ports at both.
+// 127.a.b.(110+i), where the wire listens: the same ports at both. With namespaces the member listens, in its own, at an
+// address that all know it by, its API as well.
 const (
 	hostBase  = 10
 	frontBase = 110
@@ -102,6 +103,13 @@ func (s *Sandbox) setHosts() error {
 	}
 	if len(ends) > mostEnds {
 		return fmt.Errorf("drill: %d members are too many for a wire", len(ends))
+	}
+	if s.opts.Namespaces {
+		for i, m := range ends {
+			m.host = bridgeHost + strconv.Itoa(hostBase+i)
+			m.front, m.API = m.host, "http://"+join(m.host, m.api)
+		}
+		return checkBridge()
 	}
 	for range 100 {
 		net := fmt.Sprintf("127.%d.%d.", 1+rand.IntN(254), rand.IntN(256))

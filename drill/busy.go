@@ -13,7 +13,7 @@ import (
 var busy = fault{name: "load", least: 30 * time.Second, most: 30 * time.Second, draw: plain(
 	func(d *drill, _ context.Context, _ *Member) error {
 		for range runtime.NumCPU() {
-			p, err := startProcess("/bin/sh", []string{"-c", "while :; do :; done"}, d.Dir, filepath.Join(d.Dir, "load.log"), nil)
+			p, err := startProcess(nil, "/bin/sh", []string{"-c", "while :; do :; done"}, d.Dir, filepath.Join(d.Dir, "load.log"), nil)
 			if err != nil {
 				return errors.Join(fmt.Errorf("drill: load: %w", err), d.calm())
 			}

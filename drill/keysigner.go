@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -19,6 +18,7 @@ var errNoSigner = errors.New("drill: the sandbox has no signers (Options.Keosd)"
 // keySigner is a stand-in for the keosd of one member: it holds the producer's key and can be slow, hang, or be dead.
 type keySigner struct {
 	address string
+	where   func() *namespace
 	key     *k1.PrivateKey
 
 	mu      sync.Mutex
@@ -29,8 +29,8 @@ type keySigner struct {
 	changed chan struct{} // closed at the next change of delay or hangs
 }
 
-func newKeySigner(address string, key *k1.PrivateKey) *keySigner {
-	return &keySigner{address: address, key: key, changed: make(chan struct{})}
+func newKeySigner(address string, where func() *namespace, key *k1.PrivateKey) *keySigner {
+	return &keySigner{address: address, where: where, key: key, changed: make(chan struct{})}
 }
 
 // open serves, unless it does already.
@@ -40,7 +40,7 @@ func (k *keySigner) open() error {
 	if k.server != nil {
 		return nil
 	}
-	l, err := net.Listen("tcp", k.address) //nolint:noctx // it outlives any one context
+	l, err := k.where().listen(k.address)
 	if err != nil {
 		return fmt.Errorf("drill: signer: %w", err)
 	}

@@ -74,7 +74,7 @@ func (s *Sandbox) NodePID(m *Member) (int, error) {
 
 // Kill ends whatever still runs of the sandbox, without ceremony. For cleaning up.
 func (s *Sandbox) Kill() error {
-	defer s.closeWire()
+	defer s.closeNetwork()
 	defer s.closeSigners()
 	var all error
 	for _, m := range s.ends() {

@@ -2,10 +2,12 @@ package drill
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,11 +17,32 @@ import (
 
 var errNoWire = errors.New("drill: the sandbox has no wire (Options.Wire)")
 
-// openWire starts the proxies, once.
-func (s *Sandbox) openWire() error {
-	if !s.opts.Wire || s.wire != nil {
+// network is what is between the members and can fail: a wire of proxies, or a bridge in the kernel.
+type network interface {
+	change(f func(cuts map[link]bool)) error
+	setLatency(d time.Duration) error
+	setLoss(p float64) error
+	close()
+}
+
+// openNetwork puts it between the members, once.
+func (s *Sandbox) openNetwork() error {
+	if !s.opts.Wire || s.network != nil {
 		return nil
 	}
+	if !s.opts.Namespaces {
+		return s.openWire()
+	}
+	b, err := openBridge(s.ends(), s.opts.Latency, s.opts.Loss)
+	if err != nil {
+		return err
+	}
+	s.network = b
+	return nil
+}
+
+// openWire starts the proxies.
+func (s *Sandbox) openWire() error {
 	w := newWire(s.caller, s.opts.Latency, s.opts.Loss)
 	var all error
 	for _, m := range s.ends() {
@@ -36,16 +59,31 @@ func (s *Sandbox) openWire() error {
 		w.close()
 		return all
 	}
-	s.wire = w
+	s.network = w
 	return nil
 }
 
-// closeWire ends the proxies.
-func (s *Sandbox) closeWire() {
-	if s.wire != nil {
-		s.wire.close()
-		s.wire = nil
+// closeNetwork takes it away.
+func (s *Sandbox) closeNetwork() {
+	s.http.CloseIdleConnections() // a socket keeps its namespace alive
+	if s.network != nil {
+		s.network.close()
+		s.network = nil
 	}
+}
+
+// client asks the members' APIs and nodes. Where they have namespaces it dials from within: no fault comes between.
+func (s *Sandbox) client() *http.Client {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.DialContext = func(ctx context.Context, _, address string) (net.Conn, error) {
+		for _, m := range s.ends() {
+			if address == m.apiBind() || address == m.httpBind() {
+				return m.namespace.Load().dial(ctx, address)
+			}
+		}
+		return nil, fmt.Errorf("drill: no member has %s", address)
+	}
+	return &http.Client{Timeout: 10 * time.Second, Transport: t}
 }
 
 // Cut lets nothing of what a member sends reach another one any more, manager and node; the other direction stays as it is.
@@ -74,32 +112,27 @@ func (s *Sandbox) HealPair(a, b *Member) error {
 }
 
 func (s *Sandbox) change(f func(cuts map[link]bool)) error {
-	if s.wire == nil {
+	if s.network == nil {
 		return errNoWire
 	}
-	s.wire.change(f)
-	return nil
+	return s.network.change(f)
 }
 
-// SetLatency changes the one-way latency of all that the wire carries, for what is sent from now on.
+// SetLatency changes the one-way latency of all that goes between the members, for what is sent from now on.
 func (s *Sandbox) SetLatency(d time.Duration) error {
-	return s.tune(func(w *wire) { w.latency = d })
+	if s.network == nil {
+		return errNoWire
+	}
+	return s.network.setLatency(d)
 }
 
 // SetLoss changes which part (0..1) of what is sent gets lost: of the datagrams, and of what TCP sends at once; that comes
-// again 200 ms later.
+// again 200 ms later (with namespaces: of the packets, and TCP does what it does).
 func (s *Sandbox) SetLoss(p float64) error {
-	return s.tune(func(w *wire) { w.loss = p })
-}
-
-func (s *Sandbox) tune(set func(*wire)) error {
-	if s.wire == nil {
+	if s.network == nil {
 		return errNoWire
 	}
-	s.wire.mu.Lock()
-	defer s.wire.mu.Unlock()
-	set(s.wire)
-	return nil
+	return s.network.setLoss(p)
 }
 
 // sender tells who sends a datagram: gossip sends from the socket it listens on.

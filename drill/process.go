@@ -27,8 +27,8 @@ type process struct {
 	told bool          // we ended it, or asked it to end
 }
 
-// startProcess starts a command in its own process group; the sandbox's death takes it along.
-func startProcess(name string, args []string, dir, log string, env []string) (*process, error) {
+// startProcess starts a command in a namespace and in its own process group; the sandbox's death takes it along.
+func startProcess(where *namespace, name string, args []string, dir, log string, env []string) (*process, error) {
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("drill: log of %s: %w", filepath.Base(name), err)
@@ -42,7 +42,7 @@ func startProcess(name string, args []string, dir, log string, env []string) (*p
 	go func() {
 		runtime.LockOSThread() // the parent-death signal speaks of the thread that forked; it ends with the process
 		defer runtime.UnlockOSThread()
-		err := p.cmd.Start()
+		err := where.run(p.cmd.Start)
 		started <- err
 		if err == nil {
 			p.err = p.cmd.Wait()

@@ -32,6 +32,7 @@ type Report struct {
 	Fence          string       `json:"fence"`
 	Nodeos         string       `json:"nodeos"`
 	LatencyMs      int64        `json:"latency_ms,omitempty"` // one-way, between the nodes
+	Namespaces     bool         `json:"namespaces,omitempty"` // the members were in network namespaces, not behind proxies
 	SlotsDue       int          `json:"slots_due"`
 	Missed         Distribution `json:"missed"`           // total over the whole drill; the rest per event
 	Elsewhere      int          `json:"missed_elsewhere"` // slots missed outside of every event

@@ -55,6 +55,11 @@ func Run(ctx context.Context, p Plan) (Report, error) {
 			return Report{}, fmt.Errorf("drill: %w", err)
 		}
 	}
+	if p.Sandbox.Namespaces && act.name == "mix" {
+		if err := checkDelay(); errors.Is(err, errNoDelay) {
+			fmt.Fprintf(p.Progress, "packet loss comes without its latency: %v\n", err)
+		}
+	}
 	r, err := campaign{p, act, ""}.run(ctx)
 	if err != nil || !p.Baselines {
 		return r, err
@@ -102,7 +107,7 @@ func (c campaign) run(ctx context.Context) (Report, error) {
 		wg.Go(func() { reports[lane], errs[lane] = c.lane(ctx, lane, runs) })
 	}
 	wg.Wait()
-	r := Report{Scenario: c.Scenario, System: cmp.Or(c.baseline, "roundtable"), Runs: c.Runs, Seed: c.Seed, Fence: "gate", LatencyMs: c.Sandbox.Latency.Milliseconds(), Dir: c.Sandbox.Dir}
+	r := Report{Scenario: c.Scenario, System: cmp.Or(c.baseline, "roundtable"), Runs: c.Runs, Seed: c.Seed, Fence: "gate", LatencyMs: c.Sandbox.Latency.Milliseconds(), Namespaces: c.Sandbox.Namespaces, Dir: c.Sandbox.Dir}
 	if c.baseline != "" {
 		r.Fence = "none"
 	}
@@ -114,6 +119,14 @@ func (c campaign) run(ctx context.Context) (Report, error) {
 	}
 	r.sum()
 	return r, errors.Join(errs...)
+}
+
+// flags are those of the command that a repetition needs besides.
+func (p Plan) flags() string {
+	if p.Sandbox.Namespaces {
+		return "--netns "
+	}
+	return ""
 }
 
 // length bounds what a fault drew.
@@ -190,7 +203,7 @@ func (c campaign) box(ctx context.Context, o Options, runs []int) (done int, r R
 		if failed != nil {
 			e.Failure = failed.Error()
 			r.Unrecovered++
-			r.Failures = append(r.Failures, fmt.Sprintf("run %d (repeat it with --seed %d --runs %d --only %d): %s: %v", run, c.Seed, c.Runs, run, e.What, failed))
+			r.Failures = append(r.Failures, fmt.Sprintf("run %d (repeat it with %s--seed %d --runs %d --only %d): %s: %v", run, c.flags(), c.Seed, c.Runs, run, e.What, failed))
 			line += ": " + e.Failure
 		}
 		r.Events = append(r.Events, e)

@@ -33,6 +33,7 @@ type Options struct {
 	Loss       float64       // part of what is sent that gets lost, 0..1; makes a wire
 	Keosd      bool          // the drill serves each member's signer, so that it can be slow, hang or die
 	Wire       bool          // proxies between the members, so that Cut, SetLatency and SetLoss work
+	Namespaces bool          // a network namespace for each member does that, in the kernel; needs root
 	LogLevel   string        // of the managers, default info
 	Env        []string      // NAME=VALUE, added to the managers' environment
 	Baseline   string        // one of the usual ways of doing the job instead of Roundtable: LeaderSigns or Keepalived
@@ -47,9 +48,9 @@ type Sandbox struct {
 	opts     Options
 	system   system
 	http     *http.Client
-	wire     *wire // nil without one, and while nothing runs
-	rest     *rest // nil where all slots are ours
-	signing  bool  // the signers are served
+	network  network // nil without Options.Wire, and while nothing runs
+	rest     *rest   // nil where all slots are ours
+	signing  bool    // the signers are served
 }
 
 // Member is one manager of a sandbox.
@@ -68,6 +69,8 @@ type Member struct {
 	pid     atomic.Int64 // of process, for the wire
 	signer  *keySigner   // nil without Options.Keosd
 	nodePid atomic.Int64 // of its node as the wire saw it last
+
+	namespace atomic.Pointer[namespace] // nil without Options.Namespaces
 
 	mu     sync.Mutex
 	frozen []int // processes that Freeze stopped
@@ -90,7 +93,7 @@ func NewSandbox(o Options) (*Sandbox, error) {
 	o.Roundtable = cmp.Or(o.Roundtable, self)
 	o.Nodeos = cmp.Or(o.Nodeos, filepath.Join(filepath.Dir(self), "simnodeos"))
 	o.LogLevel = cmp.Or(o.LogLevel, "info")
-	o.Wire = o.Wire || o.Latency > 0 || o.Loss > 0
+	o.Wire = o.Wire || o.Latency > 0 || o.Loss > 0 || o.Namespaces
 	for _, binary := range []*string{&o.Roundtable, &o.Nodeos} {
 		if *binary, err = filepath.Abs(*binary); err != nil {
 			return nil, fmt.Errorf("drill: %w", err)
@@ -110,7 +113,8 @@ func NewSandbox(o Options) (*Sandbox, error) {
 	if filepath.Base(o.Nodeos) != standIn {
 		o.LogLevel = "debug" // the checker reads what a real nodeos signed from the log
 	}
-	s := &Sandbox{Dir: o.Dir, Producer: "bp", opts: o, system: systemOf(o.Baseline), http: &http.Client{Timeout: 10 * time.Second}}
+	s := &Sandbox{Dir: o.Dir, Producer: "bp", opts: o, system: systemOf(o.Baseline)}
+	s.http = s.client()
 	return s, s.layOut()
 }
 
@@ -143,7 +147,7 @@ func (s *Sandbox) layOut() error {
 			if err != nil {
 				return err
 			}
-			m.signer = newKeySigner(local(port), key)
+			m.signer = newKeySigner(local(port), m.namespace.Load, key)
 		}
 		s.Members = append(s.Members, m)
 	}
@@ -199,7 +203,7 @@ func (s *Sandbox) Start() error {
 
 // StartMember starts one manager.
 func (s *Sandbox) StartMember(m *Member) error {
-	if err := errors.Join(s.openWire(), s.openSigners(), s.openRest()); err != nil {
+	if err := errors.Join(s.openNetwork(), s.openSigners(), s.openRest()); err != nil {
 		return err
 	}
 	program, args := s.system.command(s, m)
@@ -208,7 +212,7 @@ func (s *Sandbox) StartMember(m *Member) error {
 
 // start starts the member's process; log is the name of a file in its home.
 func (m *Member) start(program string, args []string, log string, env []string) error {
-	p, err := startProcess(program, args, m.Home, filepath.Join(m.Home, log), env)
+	p, err := startProcess(m.namespace.Load(), program, args, m.Home, filepath.Join(m.Home, log), env)
 	if err != nil {
 		return err
 	}
@@ -217,10 +221,10 @@ func (m *Member) start(program string, args []string, log string, env []string) 
 	return nil
 }
 
-// Close ends every manager, cleanly where it can: all at once, for nobody needs to take over. The faults of the wire end
+// Close ends every manager, cleanly where it can: all at once, for nobody needs to take over. The faults of the network end
 // with the managers, not before.
 func (s *Sandbox) Close(ctx context.Context) error {
-	defer s.closeWire()
+	defer s.closeNetwork()
 	defer s.closeSigners()
 	errs := make(chan error, len(s.Members))
 	for _, m := range s.Members {

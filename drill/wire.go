@@ -58,12 +58,27 @@ func (w *wire) close() {
 }
 
 // change changes what is cut.
-func (w *wire) change(f func(cuts map[link]bool)) {
+func (w *wire) change(f func(cuts map[link]bool)) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	f(w.cuts)
 	close(w.changed)
 	w.changed = make(chan struct{})
+	return nil
+}
+
+func (w *wire) setLatency(d time.Duration) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.latency = d
+	return nil
+}
+
+func (w *wire) setLoss(p float64) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.loss = p
+	return nil
 }
 
 // broken reports whether a link is cut, with a channel that is closed at the next change.

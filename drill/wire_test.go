@@ -82,10 +82,10 @@ func (x *wired) accept(t *testing.T) *net.TCPConn {
 }
 
 func (x *wired) cutOff(from, to *Member) {
-	x.change(func(cuts map[link]bool) { cuts[link{from, to, false}] = true })
+	_ = x.change(func(cuts map[link]bool) { cuts[link{from, to, false}] = true })
 }
 
-func (x *wired) heal() { x.change(func(cuts map[link]bool) { clear(cuts) }) }
+func (x *wired) heal() { _ = x.change(func(cuts map[link]bool) { clear(cuts) }) }
 
 func send(t *testing.T, c net.Conn, text string) {
 	t.Helper()

@@ -97,6 +97,7 @@ Exit code 0 if nothing was signed twice and every run recovered, 1 if not, 2 for
 	f.IntVar(&p.Parallel, "parallel", 1, "clusters at once, which share the runs")
 	f.BoolVar(&p.Baselines, "baselines", false, "do the same to the usual ways of doing the job, and show them beside")
 	f.Int64Var(&p.Seed, "seed", 0, "seed of the moments and choices, to repeat a drill (default: from the clock)")
+	f.BoolVar(&p.Sandbox.Namespaces, "netns", false, "every member in a network namespace of its own; partitions drop packets in the kernel (needs root, iproute2 and nftables)")
 	f.StringVar(&file, "json", "", "write the report to this file as well")
 	f.StringVar(&page, "html", "", "write the report with each run's timeline to this file as a page")
 	sandboxFlags(c, &p.Sandbox)
