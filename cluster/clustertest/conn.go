@@ -22,7 +22,8 @@ func pipe(h *Hub, a, b string, addrA, addrB address) (net.Conn, net.Conn) {
 // Read implements net.Conn.
 func (c *conn) Read(b []byte) (int, error) { return c.in.read(b) }
 
-// Write implements net.Conn. It never blocks: the network has room.
+// Write implements net.Conn. It never blocks, for callers hold locks meanwhile: the network has room, and what a frozen
+// process writes leaves with the thaw.
 func (c *conn) Write(b []byte) (int, error) { return c.out.write(b) }
 
 // Close implements net.Conn: what was written still arrives, what arrives is not read any more.
@@ -63,6 +64,7 @@ type way struct {
 type piece struct {
 	at   time.Time
 	data []byte // nil: the end
+	held bool   // written by a process that is frozen: it leaves with the thaw
 }
 
 func newWay(h *Hub, from, to string) *way {
@@ -75,8 +77,7 @@ func (w *way) changed() {
 }
 
 func (w *way) write(b []byte) (int, error) {
-	w.hub.thawed(w.from)
-	latency := w.hub.latencyOf(w.from, w.to)
+	latency, held := w.hub.latencyOf(w.from, w.to), w.hub.isFrozen(w.from)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
@@ -86,10 +87,21 @@ func (w *way) write(b []byte) (int, error) {
 		return 0, io.ErrClosedPipe
 	}
 	if len(b) > 0 {
-		w.queue = append(w.queue, piece{w.arrival(latency), append([]byte(nil), b...)})
+		w.queue = append(w.queue, piece{w.arrival(latency), append([]byte(nil), b...), held})
 		w.changed()
 	}
 	return len(b), nil
+}
+
+// leave sends what a frozen process had written. w.mu is held.
+func (w *way) leave(now time.Time) {
+	at := now.Add(w.hub.latencyOf(w.from, w.to))
+	for i := range w.queue {
+		p := &w.queue[i]
+		if p.held || p.at.Before(at) {
+			p.at, p.held = at, false
+		}
+	}
 }
 
 // arrival is when a piece sent now comes in: nothing overtakes in a stream. w.mu is held.
@@ -107,7 +119,7 @@ func (w *way) finish() {
 	defer w.mu.Unlock()
 	if !w.finished {
 		w.finished = true
-		w.queue = append(w.queue, piece{w.arrival(latency), nil})
+		w.queue = append(w.queue, piece{w.arrival(latency), nil, false})
 		w.changed()
 	}
 }
@@ -144,6 +156,13 @@ func (w *way) read(b []byte) (int, error) {
 			return 0, os.ErrDeadlineExceeded
 		}
 		var next time.Time
+		if len(w.queue) > 0 && w.queue[0].held {
+			if w.hub.isFrozen(w.from) {
+				cut = true
+			} else {
+				w.leave(now)
+			}
+		}
 		if !cut && len(w.queue) > 0 {
 			p := &w.queue[0]
 			if !now.Before(p.at) {

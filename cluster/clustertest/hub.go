@@ -169,6 +169,12 @@ func (h *Hub) latencyOf(from, to string) time.Duration {
 	return d
 }
 
+func (h *Hub) isFrozen(id string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.frozen[id]
+}
+
 // thawed returns when a member is not frozen.
 func (h *Hub) thawed(id string) {
 	for {

@@ -72,7 +72,7 @@ func init() {
 
 // peerless is a limit: all that a node without peers signs is lost. It keeps the lease for 3 s (control's cutOffTime), and
 // what is left of its range is another's only then.
-const peerless = 14
+const peerless = 10
 
 func stalled(st step) int {
 	if st.Who == "other" {
@@ -81,75 +81,36 @@ func stalled(st step) int {
 	return 8
 }
 
-// stepped is what a clock's jump may cost: the slots that it jumped over, or that came late, and a failover. Of a leader
-// that is not the holder it should cost nothing, and does where it jumps ahead: it grants a range in the future before it
-// has noticed (open/clock-of-the-leader.json).
+// stepped is what a clock's jump may cost: the holder's process ends for it, and of anybody else it costs nothing. A jump
+// that is too small for that costs nothing either.
 func stepped(st step) int {
-	if st.Who == "other" {
+	if st.Who != "holder" || time.Duration(st.By).Abs() <= maxJump {
 		return 0
 	}
-	return int(time.Duration(max(st.By, -st.By))/(500*time.Millisecond)) + 8
+	return 6
 }
 
-// event is one step or several until the cluster was whole again.
-type event struct {
-	steps  []step
-	at     uint64 // slots from here to the next event are its doing
-	until  uint64
-	missed []uint64
-}
-
-func (e event) kind() string {
-	var names []string
-	for _, st := range e.steps {
-		name := st.Kind
-		if st.Who != "" && st.Kind != "handoff" {
-			name += " " + st.Who
-		}
-		if st.Way != "" {
-			name += " " + st.Way
-		}
-		names = append(names, name)
-	}
-	if len(names) > 2 {
-		return "storm"
-	}
-	return strings.Join(names, " + ")
-}
-
-// group is the kind, coarser where it is several.
-func (e event) group() string {
-	switch {
-	case len(e.steps) > 2:
-		return "storm"
-	case len(e.steps) == 2:
-		return e.steps[0].Kind + " + " + e.steps[1].Kind
-	}
-	return e.kind()
-}
-
-func (e event) limit() int {
-	switch {
-	case len(e.steps) == 1:
-		return kinds[e.steps[0].Kind].limit(e.steps[0])
-	case e.group() == "handoff + kill":
-		return 7
-	}
-	return unlimited
-}
-
-// pass lets time go by; troubles end when theirs has come.
+// pass lets time go by; troubles end when theirs has come, and who ended itself is started again.
 func (w *world) pass(d time.Duration) error {
 	until := time.Now().Add(d)
 	for {
 		slices.SortStableFunc(w.active, func(a, b trouble) int { return a.until.Compare(b.until) })
-		if len(w.active) == 0 || w.active[0].until.After(until) {
-			time.Sleep(time.Until(until))
+		last := len(w.active) == 0 || w.active[0].until.After(until)
+		next := until
+		if !last {
+			next = w.active[0].until
+		}
+		select {
+		case l := <-w.gone:
+			w.active = append(w.active, trouble{time.Now().Add(reviveTime), l.of.id + "'s end", func() error { return w.revive(l) }})
+			continue
+		case <-time.After(time.Until(next)):
+		}
+		if last {
 			return nil
 		}
 		t := w.active[0]
 		w.active = w.active[1:]
-		time.Sleep(time.Until(t.until))
 		w.note("%s ends", t.kind)
 		if err := t.end(); err != nil {
 			return fmt.Errorf("end of %s: %w", t.kind, err)
@@ -313,8 +274,8 @@ func (w *world) stall(_ step, m *member) (func() error, error) {
 }
 
 func (w *world) stepClock(st step, m *member) (func() error, error) {
-	m.skew.Add(int64(st.By))
-	return func() error { m.skew.Add(-int64(st.By)); return nil }, nil
+	by := time.Duration(st.By)
+	return func() error { return m.clock.step(-by) }, m.clock.step(by)
 }
 
 // shape makes one member's network worse, or everybody's.

@@ -1,7 +1,9 @@
 package sim_test
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -24,6 +26,8 @@ type gate struct {
 	dead    bool          // its process is gone
 	mute    bool          // the key does not answer: what is asked for is recorded, and not signed
 	slow    time.Duration // how long the key takes
+	jumps   jumpWatch
+	jumped  time.Duration // the first jump of the machine's clock, for good
 	changed chan struct{}
 }
 
@@ -36,8 +40,8 @@ const (
 // signerTimeout is how long nodeos waits for a signature (keosd-provider-timeout).
 const signerTimeout = 400 * time.Millisecond
 
-func newGate(id string, frozen *freezer, h *history, bug string) *gate {
-	return &gate{id: id, frozen: frozen, history: h, bug: bug, changed: make(chan struct{})}
+func newGate(id string, frozen *freezer, shift func() time.Duration, h *history, bug string) *gate {
+	return &gate{id: id, frozen: frozen, history: h, bug: bug, jumps: jumpWatch{shift: shift}, changed: make(chan struct{})}
 }
 
 func (g *gate) beat() { close(g.changed); g.changed = make(chan struct{}) }
@@ -70,8 +74,29 @@ func (g *gate) Close(epoch uint64) control.Record {
 func (g *gate) Seal(reason string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.view.Sealed = reason
+	g.seal(reason)
+}
+
+// seal is Seal with g.mu held: the first reason stays.
+func (g *gate) seal(reason string) {
+	g.view.Sealed = cmp.Or(g.view.Sealed, reason)
 	g.beat()
+}
+
+// checkClocks seals the gate if the machine's clock jumped, and returns the first jump that was ever seen, by whoever looked.
+func (g *gate) checkClocks() time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.look()
+}
+
+// look is checkClocks with g.mu held.
+func (g *gate) look() time.Duration {
+	if jump := g.jumps.look(); jump != 0 {
+		g.jumped = cmp.Or(g.jumped, jump)
+		g.seal(fmt.Sprintf("the clock jumped by %v", jump))
+	}
+	return g.jumped
 }
 
 // View implements control.Gate.
@@ -127,6 +152,7 @@ func (g *gate) record(b chain.Block) (slow time.Duration, ok bool) {
 		return 0, false
 	}
 	defer g.beat()
+	g.look()
 	if g.view.Sealed != "" || g.epoch == 0 || g.epoch <= g.view.Closed || b.Slot <= g.view.Signed.Block.Slot {
 		return 0, false
 	}

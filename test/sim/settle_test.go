@@ -44,7 +44,7 @@ func (w *world) unsettled(thoroughly bool) string {
 		if v.Paused != (m != holder) {
 			return fmt.Sprintf("the node of %s: paused %v", m.id, v.Paused)
 		}
-		if now := chain.SlotAt(m.now().UnixMilli()); v.Head.Slot+2 < now {
+		if now := chain.SlotAt(m.clock.Now().UnixMilli()); v.Head.Slot+2 < now {
 			return fmt.Sprintf("the head of %s is at slot %d of %d", m.id, v.Head.Slot, now)
 		}
 		if !thoroughly {
@@ -84,7 +84,9 @@ func (w *world) settle() error {
 		} else if since++; since >= whole {
 			return w.equal()
 		}
-		time.Sleep(step)
+		if err := w.pass(step); err != nil {
+			return err
+		}
 	}
 	return fmt.Errorf("not settled within a virtual minute: %s", why)
 }

@@ -9,7 +9,7 @@
 //	ROUNDTABLE_SHRINK=1         a failing seed is shrunk, and the least schedule that fails so printed
 //	ROUNDTABLE_SCHEDULE=a.json  what such a print holds
 //
-// Read schedule_test.go (what is drawn) and faults_test.go (what it does) first, then world_test.go (the members),
+// Read schedule_test.go (what is drawn) and faults_test.go (what it does) first, then world_test.go and life_test.go (the members),
 // node_test.go and gate_test.go (the models of nodeos and of the gate; the real ones have tests of their own with real
 // processes), seams_test.go (frozen processes, stalled disks), history_test.go and linear_test.go (the lease's history).
 //
@@ -17,6 +17,7 @@
 package sim_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,9 +34,14 @@ import (
 
 func TestMain(m *testing.M) {
 	debug.SetGCPercent(400) // between the runs, which go without
+	dir, err := os.MkdirTemp("", "roundtable-sim")
+	if err = errors.Join(err, openClocks(dir)); err != nil {
+		panic(err)
+	}
+	cleanup := goleak.Cleanup(func(code int) { _ = os.RemoveAll(dir); os.Exit(code) })
 	// Goroutines of a bubble end with it; memberlist's probes may be a moment behind; for wait see
 	// bubble.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("roundtable/cluster.wait.func1"), goleak.IgnoreAnyFunction("github.com/hashicorp/memberlist.(*Memberlist).probeNode"))
+	goleak.VerifyTestMain(m, cleanup, goleak.IgnoreAnyFunction("roundtable/cluster.wait.func1"), goleak.IgnoreAnyFunction("github.com/hashicorp/memberlist.(*Memberlist).probeNode"))
 }
 
 // eventsPerSeed are drawn from episodes.

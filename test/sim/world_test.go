@@ -26,7 +26,7 @@ const producer = "bp"
 type member struct {
 	id          string
 	config      cluster.Config // with its stores, which outlive the manager
-	skew        atomic.Int64   // of its clock, in ns
+	clock       machineClock
 	disk        disk
 	frozen      *freezer // its manager's
 	icy         bool     // frozen now
@@ -38,10 +38,8 @@ type member struct {
 	manager     *control.Manager
 	end         context.CancelFunc
 	done        chan struct{}
-	exited      atomic.Bool // it ended itself, for its disk does not answer
+	exited      atomic.Bool // it ended itself: its disk does not answer, or its clock jumped
 }
-
-func (m *member) now() time.Time { return time.Now().Add(time.Duration(m.skew.Load())) }
 
 // up reports whether its manager runs.
 func (m *member) up() bool { return m.cluster != nil && !m.icy && !m.exited.Load() }
@@ -68,8 +66,8 @@ type world struct {
 	fatal   error
 
 	active []trouble
+	gone   chan life // members that ended themselves and are to be started again
 	events []event
-	leases []string // each epoch as it was seen
 }
 
 // log keeps what the members logged, for a seed that fails.
@@ -88,6 +86,7 @@ func makeWorld(s schedule) *world {
 	w := &world{
 		rand: rand.New(rand.NewPCG(s.Seed, 11)), sched: s, hub: clustertest.New(s.Seed, time.Duration(s.Wire)), history: newHistory(),
 		cuts: map[[2]string]int{}, p2pCuts: map[[2]string]int{}, slow: map[[2]string]clustertest.Path{},
+		gone: make(chan life, 16),
 	}
 	w.peers = &peers{delay: w.p2pDelay, cut: w.isCut, ledger: map[chain.Slot][]string{}}
 	w.nodes, w.endAll = context.WithCancel(context.Background())
@@ -99,8 +98,11 @@ func makeWorld(s schedule) *world {
 		if i > 0 {
 			m.config.Join = []string{w.hub.GossipAddr("m1")}
 		}
-		m.skew.Store(int64(s.Skew[i]))
-		m.node = newNode(m.id, w.peers, m.now, genesis)
+		m.clock = machineClocks[i]
+		if err := m.clock.set(time.Duration(s.Skew[i])); err != nil {
+			w.fail(err)
+		}
+		m.node = newNode(m.id, w.peers, m.clock.Now, genesis)
 		w.members = append(w.members, m)
 	}
 	for _, m := range w.members {
@@ -111,60 +113,6 @@ func makeWorld(s schedule) *world {
 
 func (w *world) note(format string, args ...any) {
 	fmt.Fprintf(&w.log, "%s === "+format+"\n", append([]any{time.Now().Format("15:04:05.000")}, args...)...)
-}
-
-// start starts a member's manager and node.
-func (w *world) start(m *member) error {
-	logger := slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: w.level})).With("me", m.id)
-	c := m.config
-	m.incarnation = fmt.Sprintf("%016x%016x", w.rand.Uint64(), w.rand.Uint64())
-	m.frozen, m.icy = &freezer{}, false
-	m.exited.Store(false)
-	m.process = &process{disk: &m.disk, frozen: m.frozen, dead: make(chan struct{})}
-	c.Stores, c.Canary = m.process.on(c.Stores), m.process.canary
-	c.Incarnation = m.incarnation
-	c.Now, c.Log = m.now, logger
-	m.gate = newGate(m.id, m.frozen, w.history, w.sched.Bug)
-	c.OnFatal = func(err error) { w.exits(m, m.gate, err) }
-	conf := control.Config{
-		Record: fsm.Member{ID: m.id, Incarnation: c.Incarnation, Raft: c.RaftBind, API: "http://" + m.id, P2P: m.id + ":9876", EntryVersion: fsm.EntryVersion, Fence: "gate", Started: m.now().UnixMilli()},
-		Node:   m.node, Gate: m.gate, Now: m.now, Log: logger,
-	}
-	if m == w.members[0] {
-		conf.First = fsm.Cluster{Name: "sim", Producers: []string{producer}, Slots: fsm.DefaultSlots}
-	}
-	m.manager = control.NewManager(conf)
-	frozen, admit := m.frozen, m.manager.Admit
-	c.Admit = func(before fsm.Command) (fsm.Command, error) {
-		frozen.wait()
-		after, err := admit(before)
-		if err == nil {
-			w.history.admits(before, after)
-		}
-		return after, err
-	}
-	m.node.boot(m.gate, m.manager.Saw)
-	var err error
-	if m.cluster, err = cluster.Open(context.Background(), c); err != nil {
-		return err
-	}
-	m.manager.SetCluster(group{m.cluster, m.id, m.frozen, w.history})
-	m.config.Join = nil // from its second start on it knows the others, as from the file that it would have in a folder
-	for _, o := range w.others(m) {
-		m.config.Join = append(m.config.Join, o.config.GossipBind)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	m.end, m.done = cancel, make(chan struct{})
-	manager, raft, done, id := m.manager, m.cluster, m.done, m.id
-	go func() {
-		defer close(done)
-		var wg sync.WaitGroup
-		wg.Go(func() { _ = raft.Lead(ctx, manager.Lead) })
-		wg.Go(func() { manager.Run(ctx) })
-		wg.Go(func() { w.read(ctx, id, raft, frozen) })
-		wg.Wait()
-	}()
-	return nil
 }
 
 // read reads the lease now and then, as a client of this member would.
@@ -179,51 +127,6 @@ func (w *world) read(ctx context.Context, id string, c *cluster.Cluster, frozen 
 		w.history.reads(try, id, c)
 		cancel()
 	}
-}
-
-// exits is a manager's word that it must end: with a stalled disk it may, and its node with it.
-func (w *world) exits(m *member, g *gate, err error) {
-	if !errors.Is(err, cluster.ErrStalled) || m.disk.frozen() == nil {
-		w.fail(fmt.Errorf("%s: fatal: %w", m.id, err))
-		return
-	}
-	w.note("%s ends: %v", m.id, err)
-	m.exited.Store(true)
-	g.die()
-	m.node.die()
-	w.hub.Unplug(m.id)
-}
-
-// kill ends a member's processes as SIGKILL does.
-func (w *world) kill(m *member) error {
-	m.gate.die()
-	m.node.die()
-	w.hub.Unplug(m.id)
-	close(m.process.dead)
-	m.frozen.thaw()
-	w.hub.Thaw(m.id)
-	m.end()
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	err := m.cluster.Close(ctx)
-	<-m.done
-	m.cluster, m.icy = nil, false
-	w.hub.Plug(m.id)
-	return err
-}
-
-// stop ends a member's processes as SIGTERM does.
-func (w *world) stop(m *member) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	err := m.manager.StepAside(ctx)
-	m.end()
-	<-m.done
-	err = errors.Join(err, m.cluster.Close(ctx))
-	m.gate.die()
-	m.node.die()
-	m.cluster = nil
-	return err
 }
 
 // close ends everything.
