@@ -30,6 +30,7 @@ type Plan struct {
 
 const (
 	settleTime  = 60 * time.Second // for a cluster to start, or a member to come back
+	steady      = time.Second      // settled for so long is settled
 	handoffTime = 15 * time.Second
 	after       = 4 // slots that are watched after an event has ended
 )
@@ -263,15 +264,27 @@ func (d *drill) once(ctx context.Context, s scenario) (Event, error) {
 	return e, err
 }
 
-// settle waits until every running manager is fit, one of them holds, and its blocks come.
+// settle waits until every running manager is fit, one of them holds, and its blocks come, for a while: what a manager
+// decided in its trouble (a release, say) may be carried out just after it.
 func (d *drill) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
+	var since time.Time
 	if err := poll(ctx, 100*time.Millisecond, func(ctx context.Context) error {
 		if err := d.revive(); err != nil {
 			return stop{err}
 		}
-		return d.system.settled(ctx, d.Sandbox)
+		if err := d.system.settled(ctx, d.Sandbox); err != nil {
+			since = time.Time{}
+			return err
+		}
+		if since.IsZero() {
+			since = time.Now()
+		}
+		if time.Since(since) < steady {
+			return errors.New("it was settled for a moment only")
+		}
+		return nil
 	}); err != nil {
 		return fmt.Errorf("the cluster did not settle: %w", err)
 	}
