@@ -184,8 +184,12 @@ func rules(cuts map[link]bool, loss float64) string {
 		}
 	}
 	slices.SortFunc(list, cmp.Compare[string])
-	if loss > 0 { // addresses are asked for (ARP) without loss
-		list = append(list, fmt.Sprintf("meta protocol ip numgen random mod 1000000 < %d", int(loss*1e6)))
+	const all = "meta protocol ip" // addresses are asked for (ARP) without loss
+	switch {
+	case loss >= 1:
+		list = append(list, all)
+	case loss > 0:
+		list = append(list, fmt.Sprintf("%s numgen random mod 1000000 < %d", all, int(loss*1e6)))
 	}
 	var script strings.Builder
 	script.WriteString("table bridge drill\ndelete table bridge drill\ntable bridge drill {\n\tchain between {\n\t\ttype filter hook forward priority 0\n")
