@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -249,6 +250,7 @@ func TestBridgeLeavesNothing(t *testing.T) {
 	}
 	x.close()
 	w.gone(t, names...)
+	runtime.KeepAlive(x) // the collector would close for it
 }
 
 func TestBridgeThatCannotOpen(t *testing.T) {
