@@ -26,8 +26,9 @@ type clocks struct {
 }
 
 type memberClock struct {
-	at      int64 // stamp of the newest report taken in
-	offsets []time.Duration
+	incarnation string
+	at          int64 // stamp of the newest report taken in
+	offsets     []time.Duration
 }
 
 // observe takes in the members' newest reports.
@@ -44,8 +45,8 @@ func (k *clocks) observe(peers map[string]peerClock, now time.Time) {
 	}
 	for id, p := range peers {
 		m := k.members[id]
-		if m == nil {
-			m = &memberClock{}
+		if m == nil || m.incarnation != p.incarnation { // who ended because its clock jumped is not judged by what it was
+			m = &memberClock{incarnation: p.incarnation}
 			k.members[id] = m
 		}
 		if p.at == m.at {
@@ -68,8 +69,9 @@ func (k *clocks) observe(peers map[string]peerClock, now time.Time) {
 
 // peerClock is what one report says of its sender's clock.
 type peerClock struct {
-	at     int64
-	offset time.Duration // how far it seems ahead of ours
+	incarnation string // of its sender
+	at          int64
+	offset      time.Duration // how far it seems ahead of ours
 }
 
 // ahead is how far this clock is ahead of the median of the live members' clocks, its own included; 0 with fewer than three,
@@ -97,12 +99,23 @@ func (k *clocks) judge(now time.Time) (ahead, apart time.Duration, wrong bool) {
 	return ahead, apart, !k.wrong.IsZero() && now.Sub(k.wrong) >= clockPatience
 }
 
+// offsets is how far each other clock is ahead of the median, of which this one is so far ahead.
+func (k *clocks) offsets(ahead time.Duration) map[string]time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	list := make(map[string]time.Duration, len(k.members))
+	for id, m := range k.members {
+		list[id] = slices.Max(m.offsets) + ahead
+	}
+	return list
+}
+
 // observeClocks takes in what gossip says now.
 func (m *Manager) observeClocks() {
 	seen := map[string]peerClock{}
 	for id, p := range m.cluster.Peers() {
 		if id != m.id && p.Alive {
-			seen[id] = peerClock{p.Report.At, p.Offset()}
+			seen[id] = peerClock{p.Report.Incarnation, p.Report.At, p.Offset()}
 		}
 	}
 	m.clocks.observe(seen, m.now())

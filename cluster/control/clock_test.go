@@ -45,13 +45,13 @@ func TestPlanClock(t *testing.T) {
 func TestClocks(t *testing.T) {
 	now := time.UnixMilli(chain.Slot(1000).UnixMilli())
 	var k clocks
-	beat := int64(0)
+	beat, life := int64(0), "first"
 	say := func(offsets map[string]time.Duration) {
 		beat++
 		now = now.Add(500 * time.Millisecond)
 		seen := map[string]peerClock{}
 		for id, o := range offsets {
-			seen[id] = peerClock{beat, o}
+			seen[id] = peerClock{life, beat, o}
 		}
 		k.observe(seen, now)
 	}
@@ -77,6 +77,11 @@ func TestClocks(t *testing.T) {
 	}
 	if _, _, wrong := k.judge(now); wrong {
 		t.Error("a mended clock still counts as wrong")
+	}
+	life = "second"
+	say(map[string]time.Duration{"b": -5 * time.Millisecond, "c": -800 * time.Millisecond})
+	if off := k.offsets(0); off["c"] != -800*time.Millisecond {
+		t.Errorf("a member that was started again with a wrong clock is judged by its life before: %v", off)
 	}
 	say(map[string]time.Duration{"b": 900 * time.Millisecond}) // one is left
 	if ahead, apart, _ := k.judge(now); ahead != 0 || apart != 900*time.Millisecond {

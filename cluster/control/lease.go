@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,10 @@ import (
 // extensions may just be finding their way to it, and an election must not move production [L5].
 const graceSlots = 2
 
+// hearSlots is how long a new leader waits for a report of anybody else: until then it cannot know that its own clock is
+// wrong. Reports come once a slot; where gossip is broken and raft is not, it goes on without.
+const hearSlots = 4
+
 // leaseInput is all that planLease looks at.
 type leaseInput struct {
 	state  *fsm.State
@@ -28,6 +33,8 @@ type leaseInput struct {
 	ahead  time.Duration // of the leader's clock against the median of the members' clocks; 0 if there is no median
 	jumped bool          // the leader's clock did, and its process is about to end
 	apart  time.Duration // how far two clocks differ, where that is all there are
+	// offsets are how far the other members' clocks are ahead of that median, as far as they were heard.
+	offsets map[string]time.Duration
 }
 
 // leaseDecision is a grant to propose, or the reason for none.
@@ -55,11 +62,14 @@ func planLease(in leaseInput) leaseDecision {
 		return leaseDecision{reason: fmt.Sprintf("the two clocks that are left differ by %d ms and nobody can say which is right: mend the clocks", in.apart.Milliseconds())}
 	case l.Open() && in.now < in.since+graceSlots:
 		return leaseDecision{reason: "a new leader gives the holder time to extend"}
+	case len(in.offsets) == 0 && len(s.Members) > 1 && in.now < in.since+hearSlots:
+		return leaseDecision{reason: "a new leader has not heard the others' clocks yet"}
 	}
 	candidates, held := weigh(s, in.peers, in.at, false), ""
 	if l.Open() && holder.Incarnation == l.Incarnation {
 		candidates = mutesLast(candidates, l.Holder)
 	}
+	wrongClocksLast(candidates, in.offsets)
 	for _, c := range candidates {
 		if !c.Fit {
 			break // the fit ones come first
@@ -91,6 +101,14 @@ func mutesLast(list []Candidate, holder string) []Candidate {
 	}
 	c := list[i]
 	return slices.Insert(slices.Delete(list, i, i+1), fit-1, c)
+}
+
+// wrongClocksLast puts fit ones whose clock is off behind the others: a member that was just started does not know it yet,
+// and reports no offset.
+func wrongClocksLast(list []Candidate, offsets map[string]time.Duration) {
+	slices.SortStableFunc(list, func(a, b Candidate) int {
+		return cmp.Or(-cmpBool(a.Fit, b.Fit), cmpBool(offsets[a.ID].Abs() > maxOffset, offsets[b.ID].Abs() > maxOffset))
+	})
 }
 
 // newGrant makes the grant for a member: beyond the old range, from the slot now on; the first lease of all also beyond
@@ -147,6 +165,7 @@ func (*leaseController) Name() string { return "lease" }
 func (c *leaseController) Reconcile(ctx context.Context, s *fsm.State) (time.Duration, error) {
 	in := leaseInput{state: s, peers: c.cluster.Peers(), at: c.now(), since: c.since}
 	in.ahead, in.apart, _ = c.clocks.judge(in.at)
+	in.offsets = c.clocks.offsets(in.ahead)
 	in.now = chain.SlotAt(in.at.UnixMilli())
 	in.jumped = c.jumped() // after the clock was read
 	d := planLease(in)

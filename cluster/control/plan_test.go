@@ -60,6 +60,15 @@ func TestPlanLease(t *testing.T) {
 			report(c, "a", func(p *health.Peer) { p.Seen = testNow.Add(-2 * time.Second) })
 		}, "b", 105, "failover"},
 		{"a leader whose clock is off grants nothing", func(c change) { c.in.now, c.in.ahead = 104, 600*time.Millisecond }, "", 0, "clock"},
+		{"a new leader that heard nobody's clock waits", func(c change) { c.in.now, c.in.since, c.in.offsets, c.s.Lease.Released = 105, 102, nil, true }, "", 0, "clocks"},
+		{"but not for ever", func(c change) { c.in.now, c.in.since, c.in.offsets, c.s.Lease.Released = 106, 102, nil, true }, "b", 106, "released"},
+		{"whose clock is off comes last", func(c change) { c.in.now, c.in.offsets["b"] = 104, -600*time.Millisecond }, "c", 105, "failover"},
+		{"and is taken where there is nobody else", func(c change) {
+			c.in.now = 104
+			for _, id := range []string{"a", "b", "c"} {
+				c.in.offsets[id] = 600 * time.Millisecond
+			}
+		}, "b", 105, "failover"},
 		{"a new leader waits", func(c change) { c.in.now, c.in.since = 104, 103 }, "", 0, "gives the holder time"},
 		{"a new leader grants what was released at once", func(c change) { c.in.now, c.in.since = 102, 102; c.s.Lease.Released = true }, "b", 105, "released"},
 		{"who gave it up gets it where nobody else is fit", func(c change) {
@@ -109,7 +118,7 @@ func TestPlanLease(t *testing.T) {
 		{"no configuration", func(c change) { c.s.Cluster = fsm.Cluster{}; c.in.now = 200 }, "", 0, "no configuration"},
 	} {
 		s, peers := world()
-		in := leaseInput{state: s, peers: peers, now: 103, at: testNow, since: 10}
+		in := leaseInput{state: s, peers: peers, now: 103, at: testNow, since: 10, offsets: map[string]time.Duration{"b": 0, "c": 0}}
 		c.change(change{s, peers, &in})
 		d := planLease(in)
 		if !strings.Contains(d.reason, c.reason) {

@@ -60,14 +60,18 @@ func (c *watchController) Reconcile(ctx context.Context, s *fsm.State) (time.Dur
 	pending := c.pending
 	c.pending = nil
 	c.mu.Unlock()
-	c.again(ctx)
+	if len(pending)+len(c.recent) == 0 {
+		return 0, nil
+	}
+	told := c.told()
+	c.again(ctx, told)
 	var later, suspects []seenBlock
 	for _, b := range pending {
 		if !s.Cluster.Ours(b.producer) {
 			continue
 		}
 		if b.problem == "" {
-			b.problem = c.contradicted(b.block)
+			b.problem = c.contradicted(b.block, told)
 		}
 		switch {
 		case b.problem != "":
@@ -104,12 +108,12 @@ func (c *watchController) Reconcile(ctx context.Context, s *fsm.State) (time.Dur
 }
 
 // again looks at the newest good blocks with what the others have told meanwhile.
-func (c *watchController) again(ctx context.Context) {
+func (c *watchController) again(ctx context.Context, told []signedBlock) {
 	if n := len(c.recent); n > recentBlocks {
 		c.recent = slices.Delete(c.recent, 0, n-recentBlocks)
 	}
 	c.recent = slices.DeleteFunc(c.recent, func(b seenBlock) bool {
-		problem := c.contradicted(b.block)
+		problem := c.contradicted(b.block, told)
 		if problem != "" {
 			c.alarm(ctx, b, problem)
 		}
@@ -127,18 +131,32 @@ func signable(s *fsm.State, b chain.Block) bool {
 // peer's text can forge a line [S5]: no gate may be sealed for that.
 const fullID = 64
 
+// signedBlock is a block that another member signed.
+type signedBlock struct {
+	by string
+	chain.Block
+}
+
+// told is what the other members say they signed last.
+func (c *watchController) told() []signedBlock {
+	var list []signedBlock
+	for id, p := range c.cluster.Peers() {
+		if id != c.id {
+			list = append(list, signedBlock{id, p.Report.Signed}, signedBlock{id, p.Report.Confirmed})
+		}
+	}
+	return list
+}
+
 // contradicted says how a block differs from what was signed for its slot, here or at another member; "" if it does not.
 // The height comes from the line that the gate trusts.
-func (c *watchController) contradicted(b chain.Block) string {
+func (c *watchController) contradicted(b chain.Block, told []signedBlock) string {
 	if own := c.gate.View().Signed.Block; differs(own, b) {
 		return fmt.Sprintf("block %d %s in slot %d: this gate signed block %d %s for it", b.Num, b.ID, b.Slot, own.Num, own.ID)
 	}
-	for id, p := range c.cluster.Peers() {
-		for _, g := range []chain.Block{p.Report.Signed, p.Report.Confirmed} {
-			if id == c.id || !differs(g, b) {
-				continue
-			}
-			return fmt.Sprintf("block %d %s in slot %d: member %s signed block %d %s for it", b.Num, b.ID, b.Slot, id, g.Num, g.ID)
+	for _, g := range told {
+		if differs(g.Block, b) {
+			return fmt.Sprintf("block %d %s in slot %d: member %s signed block %d %s for it", b.Num, b.ID, b.Slot, g.by, g.Num, g.ID)
 		}
 	}
 	return ""
