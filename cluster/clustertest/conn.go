@@ -48,7 +48,8 @@ func (c *conn) SetReadDeadline(t time.Time) error { c.in.setDeadline(t); return 
 // SetWriteDeadline implements net.Conn: writes do not block.
 func (c *conn) SetWriteDeadline(time.Time) error { return nil }
 
-// way is one direction of a stream: a queue of pieces, each with the time of its arrival.
+// way is one direction of a stream: a queue of pieces, each with the time of its arrival. It has one reader, which is woken
+// once for a piece: when it arrives.
 type way struct {
 	hub      *Hub
 	from, to string
@@ -58,7 +59,10 @@ type way struct {
 	finished  bool // the writer closed
 	abandoned bool // the reader closed
 	deadline  time.Time
-	event     chan struct{} // closed and replaced at each change
+	waiting   bool          // the reader does
+	next      time.Time     // and until when at most; zero: for a change
+	timer     *time.Timer   // of its waits
+	wake      chan struct{} // capacity 1
 }
 
 type piece struct {
@@ -68,12 +72,29 @@ type piece struct {
 }
 
 func newWay(h *Hub, from, to string) *way {
-	return &way{hub: h, from: from, to: to, event: make(chan struct{})}
+	w := &way{hub: h, from: from, to: to, timer: time.NewTimer(0), wake: make(chan struct{}, 1)}
+	w.timer.Stop()
+	return w
 }
 
+// changed makes a reader that waits look again. w.mu is held.
 func (w *way) changed() {
-	close(w.event)
-	w.event = make(chan struct{})
+	if !w.waiting {
+		return
+	}
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// push queues a piece. w.mu is held.
+func (w *way) push(p piece) {
+	w.queue = append(w.queue, p)
+	if w.waiting && len(w.queue) == 1 && (w.next.IsZero() || p.at.Before(w.next)) {
+		w.next = p.at
+		w.timer.Reset(time.Until(p.at))
+	}
 }
 
 func (w *way) write(b []byte) (int, error) {
@@ -87,8 +108,7 @@ func (w *way) write(b []byte) (int, error) {
 		return 0, io.ErrClosedPipe
 	}
 	if len(b) > 0 {
-		w.queue = append(w.queue, piece{w.arrival(latency), append([]byte(nil), b...), held})
-		w.changed()
+		w.push(piece{w.arrival(latency), append([]byte(nil), b...), held})
 	}
 	return len(b), nil
 }
@@ -119,8 +139,7 @@ func (w *way) finish() {
 	defer w.mu.Unlock()
 	if !w.finished {
 		w.finished = true
-		w.queue = append(w.queue, piece{w.arrival(latency), nil, false})
-		w.changed()
+		w.push(piece{w.arrival(latency), nil, false})
 	}
 }
 
@@ -182,26 +201,25 @@ func (w *way) read(b []byte) (int, error) {
 		if !w.deadline.IsZero() && (next.IsZero() || w.deadline.Before(next)) {
 			next = w.deadline
 		}
-		event := w.event
-		w.mu.Unlock()
-		await(next, now, event, healed)
+		w.await(next, now, healed)
 	}
 }
 
-// await waits for a time, if it is not zero, or for either channel.
-func await(next, now time.Time, event, healed <-chan struct{}) {
+// await waits for a time, if it is not zero, for a change or for the network's. w.mu is held before, and not after.
+func (w *way) await(next, now time.Time, healed <-chan struct{}) {
+	w.waiting, w.next = true, next
 	if next.IsZero() {
-		select {
-		case <-event:
-		case <-healed:
-		}
-		return
+		w.timer.Stop()
+	} else {
+		w.timer.Reset(next.Sub(now))
 	}
-	timer := time.NewTimer(next.Sub(now))
-	defer timer.Stop()
+	w.mu.Unlock()
 	select {
-	case <-event:
+	case <-w.wake:
 	case <-healed:
-	case <-timer.C:
+	case <-w.timer.C:
 	}
+	w.mu.Lock()
+	w.waiting = false
+	w.mu.Unlock()
 }

@@ -64,15 +64,19 @@ func init() {
 		"disk-stall":     {stalled, (*world).stall},
 		"clock":          {stepped, (*world).stepClock},
 		"network":        {slots(0), (*world).shape},
-		"network-bad":    {slots(unlimited), (*world).shape},
-		"peerless":       {ofHolder(peerless), (*world).peerless},
+		"network-bad":    {badNetwork, (*world).shape},
+		"peerless":       {slots(0), (*world).peerless},
 		"behind":         {slots(0), (*world).behind},
 	}
 }
 
-// peerless is a limit: all that a node without peers signs is lost. It keeps the lease for 3 s (control's cutOffTime), and
-// what is left of its range is another's only then.
-const peerless = 10
+// badNetwork is a limit: losses and delays beyond an election timeout may cost the leader or the holder a failover.
+func badNetwork(st step) int {
+	if st.Who == "other" {
+		return 0
+	}
+	return 7
+}
 
 func stalled(st step) int {
 	if st.Who == "other" {
@@ -82,13 +86,21 @@ func stalled(st step) int {
 }
 
 // stepped is what a clock's jump may cost: the holder's process ends for it, and of anybody else it costs nothing. A jump
-// that is too small for that costs nothing either.
+// that is too small for that costs nothing either. One that leaves the clock near the others' may find the same member holding
+// again when it is set back, which is a second jump.
 func stepped(st step) int {
-	if st.Who != "holder" || time.Duration(st.By).Abs() <= maxJump {
+	switch by := time.Duration(st.By).Abs(); {
+	case st.Who != "holder" || by <= maxJump:
 		return 0
+	case by <= nearClock:
+		return 12
 	}
 	return 6
 }
+
+// nearClock is the most that a member may be off after a jump and still be fit: half a second off the median, and their own
+// skews (draw).
+const nearClock = 900 * time.Millisecond
 
 // pass lets time go by; troubles end when theirs has come, and who ended itself is started again.
 func (w *world) pass(d time.Duration) error {

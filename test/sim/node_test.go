@@ -55,13 +55,13 @@ func (p *peers) doubled() []string {
 	return list
 }
 
-// send tells the other nodes of a head; what is cut off is lost, what is on its way arrives.
-func (p *peers) send(from string, head *block) {
+// send tells the other nodes of a head, but not the one it came from; what is cut off is lost, what is on its way arrives.
+func (p *peers) send(from string, head *block, source string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, to := range p.nodes {
-		if to.id != from && !p.cut(from, to.id) {
-			time.AfterFunc(p.delay(from, to.id), func() { to.receive(head) })
+		if to.id != from && to.id != source && !p.cut(from, to.id) {
+			time.AfterFunc(p.delay(from, to.id), func() { to.receive(head, from) })
 		}
 	}
 }
@@ -80,7 +80,7 @@ func (p *peers) connected(id string) int {
 // meet makes every node tell its head, as nodeos does in the handshake of a new connection.
 func (p *peers) meet() {
 	for _, n := range p.nodes {
-		p.send(n.id, n.top())
+		p.send(n.id, n.top(), "")
 	}
 }
 
@@ -253,10 +253,10 @@ func (n *node) produce(ctx context.Context, g *gate, start uint64, parent *block
 	}
 	n.mu.Unlock()
 	if ok {
-		n.peers.send(n.id, b)
+		n.peers.send(n.id, b, "")
 	}
 	if incoming != nil {
-		n.receive(incoming)
+		n.receive(incoming, "")
 	}
 	return ok
 }
@@ -279,15 +279,14 @@ func (n *node) adopt(b *block) {
 		}
 		fresh = append(fresh, o.Block)
 	}
-	n.head = b
-	n.beat()
+	n.head = b // no beat: a block that came is none (control.Node)
 	for i := range fresh {
 		n.saw(fresh[len(fresh)-1-i], producer)
 	}
 }
 
 // receive takes a head from another node: the longer chain wins, and at the same length the one that was there first.
-func (n *node) receive(b *block) {
+func (n *node) receive(b *block, from string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
@@ -298,7 +297,7 @@ func (n *node) receive(b *block) {
 		}
 	case b.Num > n.head.Num:
 		n.adopt(b)
-		go n.peers.send(n.id, b)
+		go n.peers.send(n.id, b, from)
 	}
 }
 
@@ -330,13 +329,16 @@ func (n *node) Pause(ctx context.Context) error { return n.tell(ctx, true) }
 // Resume implements control.Node.
 func (n *node) Resume(ctx context.Context) error { return n.tell(ctx, false) }
 
+// What every node says; made once.
+var configured, schedules = []string{"elsewhere:9876"}, []string{producer}
+
 // View implements control.Node.
 func (n *node) View() control.NodeView {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	v := control.NodeView{
-		State: "running", Run: n.starts, Healthy: true, Head: n.head.Block, LIB: n.head.Num, Paused: n.paused, PausedKnown: true, Peers: n.peers.connected(n.id), Configured: []string{"elsewhere:9876"},
-		ChainID: "c1", Schedule: []string{producer}, ScheduleVer: 1, Version: "v1.2.2",
+		State: "running", Run: n.starts, Healthy: true, Head: n.head.Block, LIB: n.head.Num, Paused: n.paused, PausedKnown: true, Peers: n.peers.connected(n.id), Configured: configured,
+		ChainID: "c1", Schedule: schedules, ScheduleVer: 1, Version: "v1.2.2",
 	}
 	switch {
 	case !n.running:

@@ -56,10 +56,8 @@ type options struct {
 // select and of maps, and the 10 ms after which the runtime takes the processor from a goroutine.
 func run(t *testing.T, s schedule, o options) result {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	if !o.collect {
-		defer debug.SetGCPercent(debug.SetGCPercent(-1))
-		defer debug.SetMemoryLimit(debug.SetMemoryLimit(memory))
-	}
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(memory))
 	mathrand.Seed(int64(s.Seed)) //nolint:staticcheck // the libraries use the global dice
 	begun := cpuTime()
 	var w *world
