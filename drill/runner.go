@@ -56,8 +56,11 @@ func Run(ctx context.Context, p Plan) (Report, error) {
 			return Report{}, fmt.Errorf("drill: %w", err)
 		}
 	}
-	if p.Sandbox.Namespaces && act.name == "mix" {
-		if err := checkDelay(); errors.Is(err, errNoDelay) {
+	if p.Sandbox.Namespaces {
+		if err := checkBridge(); err != nil {
+			return Report{}, err
+		}
+		if err := checkDelay(); act.name == "mix" && errors.Is(err, errNoDelay) {
 			fmt.Fprintf(p.Progress, "packet loss comes without its latency: %v\n", err)
 		}
 	}
