@@ -69,7 +69,7 @@ func (m *Member) nodeArgs(s *Sandbox) []string {
 	if !s.simulated() {
 		return args
 	}
-	ledger := "ledger.jsonl"
+	ledger := ledgerFile
 	if s.rest != nil {
 		args = append(args, s.rest.keys()...)
 		if m == s.rest.Member {

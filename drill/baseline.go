@@ -32,6 +32,8 @@ func systemOf(kind string) system {
 	return baseline{kind} // writeConfig refuses an unknown one
 }
 
+func (baseline) nodeLog() string { return "nodeos.log" }
+
 func (b baseline) name() string {
 	if b.kind == LeaderSigns {
 		return "leader signs"

@@ -2,7 +2,9 @@ package drill
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -15,34 +17,41 @@ func (d *drill) check(ctx context.Context, r *Report, first, last uint64, finish
 	if err := wait(ctx, time.Second+2*d.opts.Latency); err != nil {
 		return err
 	}
-	chain, err := d.Chain(ctx, 2) // block 1 is the genesis
-	if err != nil {
-		return err
+	chain, unread := d.Chain(ctx, 2) // block 1 is the genesis
+	var chains [][]ChainBlock
+	if unread == nil {
+		chains, unread = d.chains(ctx, chain, finish != nil && d.system == (ours{}) && r.Unrecovered == 0)
 	}
-	chains, err := d.chains(ctx, chain)
-	if err != nil {
-		return err
-	}
-	var replay Replay
 	closing := time.Now()
 	if finish != nil {
-		if err := finish(); err != nil {
-			return err
-		}
-		if replay, err = d.replay(); err != nil {
-			r.Failures = append(r.Failures, err.Error())
-		}
+		unread = errors.Join(unread, finish())
+		r.Failures = append(r.Failures, d.crashes()...)
 	}
-	judged := finish != nil && err == nil && d.system == (ours{})
+	// What was signed comes first: it stands however the rest ends.
 	all, err := d.signatures()
 	if err != nil {
-		return err
+		return errors.Join(err, unread)
 	}
 	members := make([]string, len(d.Members))
 	for i, m := range d.Members {
 		members[i] = m.ID
 	}
 	ledger := slices.DeleteFunc(all, func(s Signature) bool { return !slices.Contains(members, s.Node) })
+	if n := len(all) - len(ledger); n > 0 {
+		r.Failures = append(r.Failures, fmt.Sprintf("%d lines of the ledgers are of no member's node", n))
+	}
+	r.Doubles = Doubles(ledger)
+	if r.Doubled = len(r.Doubles); unread != nil {
+		return unread
+	}
+	var replay Replay
+	judged := finish != nil && d.system == (ours{})
+	if judged {
+		if replay, err = d.replay(); err != nil {
+			r.Failures = append(r.Failures, err.Error())
+			judged = false
+		}
+	}
 	if err := Linked(chain); err != nil {
 		r.Failures = append(r.Failures, err.Error())
 	}
@@ -50,9 +59,8 @@ func (d *drill) check(ctx context.Context, r *Report, first, last uint64, finish
 	for _, b := range Unsigned(chain, mine, ledger) {
 		r.Failures = append(r.Failures, fmt.Sprintf("block %d in slot %d of %s is in no ledger", b.Num, b.Slot, b.Producer))
 	}
-	r.Doubles = Doubles(ledger)
 	r.Forks = len(Forks(chains))
-	due, missed := Missed(chain, mine, mine, first, last)
+	due, missed := Missed(chain, d.Schedule(), mine, first, last)
 	r.SlotsDue = due
 	r.tally(missed, Lost(chain, ledger), ledger)
 	if judged {
@@ -74,6 +82,9 @@ func (d *drill) check(ctx context.Context, r *Report, first, last uint64, finish
 // production moved only where something was done.
 func (r *Report) judge(replay Replay, ledger []Signature, members []string, closing time.Time) {
 	r.Epochs = replay.Epochs
+	if replay.Base > 0 {
+		r.Failures = append(r.Failures, fmt.Sprintf("the raft logs begin at entry %d: what came before cannot be judged", replay.Base+1))
+	}
 	r.Outside = Outside(ledger, members, replay)
 	for _, p := range Overlapping(replay.Epochs) {
 		r.Failures = append(r.Failures, fmt.Sprintf("epoch %d of %s (slots %d to %d) and epoch %d of %s (slots %d to %d) overlap",
@@ -93,11 +104,8 @@ func (r *Report) judge(replay Replay, ledger []Signature, members []string, clos
 	r.FalseFailovers = len(FalseFailovers(replay.Epochs, r.Events[0].PreparedAt, busy))
 }
 
-// replay reads the members' raft logs; nothing for a system without ours.
+// replay reads the members' raft logs.
 func (d *drill) replay() (Replay, error) {
-	if d.system != (ours{}) {
-		return Replay{}, nil
-	}
 	dirs := make([]string, len(d.Members))
 	for i, m := range d.Members {
 		dirs[i] = filepath.Join(m.Home, "raft")
@@ -108,11 +116,16 @@ func (d *drill) replay() (Replay, error) {
 // signatures reads what the nodes signed: the stand-in's ledgers, or a real nodeos' lines in its manager's log.
 func (d *drill) signatures() ([]Signature, error) {
 	if d.simulated() {
+		for _, m := range d.Members {
+			if _, err := os.Stat(filepath.Join(m.Home, ledgerFile)); err != nil {
+				return nil, fmt.Errorf("drill: the ledger of %s is gone: %w", m.ID, err)
+			}
+		}
 		return ReadLedgers(d.Ledgers())
 	}
 	var all []Signature
 	for _, m := range d.Members {
-		list, err := ReadProduced(m.ID, filepath.Join(m.Home, "manager.log"))
+		list, err := ReadProduced(m.ID, filepath.Join(m.Home, d.system.nodeLog()))
 		if err != nil {
 			return nil, err
 		}

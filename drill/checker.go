@@ -113,6 +113,7 @@ type ChainBlock struct {
 	Num      uint32
 	Slot     uint64
 	ID       string
+	Previous string // the id of the block before; "" where it was not asked for
 	Producer string
 }
 
@@ -135,10 +136,11 @@ func Missed(chain []ChainBlock, schedule, ours []string, first, last uint64) (du
 	return due, missed
 }
 
-// Linked checks that the chain is one: numbers without a hole and slots that grow.
+// Linked checks that the chain is one: numbers without a hole, slots that grow, each block on the one before.
 func Linked(chain []ChainBlock) error {
 	for i := 1; i < len(chain); i++ {
-		if chain[i].Num != chain[i-1].Num+1 || chain[i].Slot <= chain[i-1].Slot {
+		torn := chain[i].Previous != "" && chain[i].Previous != chain[i-1].ID
+		if torn || chain[i].Num != chain[i-1].Num+1 || chain[i].Slot <= chain[i-1].Slot {
 			return fmt.Errorf("drill: block %d in slot %d does not follow block %d in slot %d", chain[i].Num, chain[i].Slot, chain[i-1].Num, chain[i-1].Slot)
 		}
 	}

@@ -93,6 +93,7 @@ func (r *Report) add(part Report) {
 	r.Lost += part.Lost
 	r.Forks += part.Forks
 	r.Unrecovered += part.Unrecovered
+	r.Revived += part.Revived
 	r.FalseFailovers += part.FalseFailovers
 	r.Failures = append(r.Failures, part.Failures...)
 	r.Doubles = append(r.Doubles, part.Doubles...)
@@ -104,11 +105,11 @@ func (r *Report) add(part Report) {
 
 // addBaseline puts the same runs' cost to another system beside ours.
 func (r *Report) addBaseline(b Report) {
-	r.Baselines = append(r.Baselines, Baseline{Name: b.System, Missed: b.Missed, Doubled: b.Doubled, Unrecovered: b.Unrecovered, Lost: b.Lost, Events: b.Events})
+	r.Baselines = append(r.Baselines, Baseline{Name: b.System, Runs: b.Runs, Failures: b.Failures, Missed: b.Missed, Doubled: b.Doubled, Unrecovered: b.Unrecovered, Lost: b.Lost, Events: b.Events})
 }
 
 // clean reports whether nothing was found that one would want to look into.
-func (r Report) clean() bool { return r.OK() && r.Elsewhere == 0 && r.FalseFailovers == 0 }
+func (r Report) clean() bool { return r.Passed() && r.Elsewhere == 0 }
 
 // moment is when a node signed.
 type moment struct {

@@ -10,6 +10,8 @@ import (
 type fault struct {
 	name        string
 	least, most time.Duration
+	standIn     bool // only simnodeos can do it
+	mends       bool // somebody else undoes it, in his own time
 	needs       func(*Options)
 	draw        func(r *rand.Rand) hurt
 }
@@ -64,7 +66,7 @@ var (
 	killManager = fault{name: "kill of the manager", least: leastDown, most: mostDown, draw: plain(func(d *drill, _ context.Context, m *Member) error {
 		return d.KillManager(m)
 	}, (*drill).startAgain)}
-	killNode      = fault{name: "kill of the node", least: leastDown, most: mostDown, draw: plain(running((*drill).KillNode), (*drill).leave)}
+	killNode      = fault{name: "kill of the node", mends: true, least: leastDown, most: mostDown, draw: plain(running((*drill).KillNode), (*drill).leave)}
 	freezeManager = freeze("freeze of the manager", Manager)
 	freezeNode    = freeze("freeze of the node", Node)
 	freezeBoth    = freeze("freeze", Both)

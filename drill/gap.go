@@ -9,8 +9,8 @@ import (
 
 // Of a chain with several producers the lap of the schedule is a round, and what is not our window is the gap.
 
-// margin is how long before our window a fault comes at the latest: what must be over when the window begins.
-const margin = 12 // slots
+// margin is how long before our window a fault comes at the latest: 4 s, in which another member must be ready to sign.
+const margin = 8 // slots
 
 // due reports whether a slot is ours.
 func (s *Sandbox) due(slot uint64) bool {

@@ -31,10 +31,10 @@ var (
 			return hurt{text: "answers after " + delay.String(), do: func(d *drill, _ context.Context, m *Member) error { return d.SlowSigner(m, delay) }, undo: heal}
 		}
 	}}
-	nodeHangs = fault{name: "node hangs", least: leastCut, most: mostCut, draw: plain(running(func(d *drill, ctx context.Context, m *Member) error {
-		return d.HangNode(ctx, m, 3*time.Second)
+	nodeHangs = fault{name: "node hangs", standIn: true, least: leastCut, most: mostCut, draw: plain(running(func(d *drill, ctx context.Context, m *Member) error {
+		return d.HangNode(ctx, m, d.lasting)
 	}), (*drill).leave)}
-	nodeExits = fault{name: "node exits", least: leastDown, most: mostDown, draw: plain(running((*drill).NodeExit), (*drill).leave)}
+	nodeExits = fault{name: "node exits", mends: true, standIn: true, least: leastDown, most: mostDown, draw: plain(running((*drill).NodeExit), (*drill).leave)}
 )
 
 // either is the value or its opposite.

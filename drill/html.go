@@ -28,7 +28,7 @@ func WriteHTML(w io.Writer, reports []Report) error {
 		Plots   []*Timeline // in the order of pageRun.Plot
 	}
 	for _, r := range reports {
-		p := pageReport{Report: r, OK: r.OK()}
+		p := pageReport{Report: r, OK: r.Passed()}
 		add := func(name string, events []Event) {
 			g := pageGroup{Name: name}
 			for i, e := range worstFirst(events) {

@@ -47,6 +47,9 @@ peers = %s
 stop_timeout = "20s"
 crash_budget = 1000
 
+[raft]
+trailing_logs = 1048576 # the checker replays all of it
+
 [signer]
 %s`, m.ID, m.Home, m.apiBind(), m.raftBind(), m.gossipBind(), m.advertise(), list(first), s.opts.LogLevel,
 		s.Producer, s.opts.Nodeos, list(m.nodeArgs(s)), m.httpBind(), m.p2pBind(), list(m.peerAddresses(s)), signer)
@@ -58,6 +61,9 @@ crash_budget = 1000
 
 // standIn is the program that stands in for nodeos and keeps a ledger.
 const standIn = "simnodeos"
+
+// ledgerFile is what a member's simulated node signed, in its home.
+const ledgerFile = "ledger.jsonl"
 
 // simulated reports whether the nodes are the stand-in.
 func (s *Sandbox) simulated() bool { return filepath.Base(s.opts.Nodeos) == standIn }

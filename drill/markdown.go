@@ -36,22 +36,32 @@ func ReadJSON(r io.Reader) ([]Report, error) {
 // WriteMarkdown writes the table for a page: a row per report, and per baseline beneath it.
 func WriteMarkdown(w io.Writer, reports []Report) error {
 	var b strings.Builder
-	b.WriteString("| scenario | runs | seed | slots due | missed p50 | p99 | max | signed twice | blocks lost | unrecovered | false failovers | first block, ms: p50 | max |\n")
-	b.WriteString("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+	b.WriteString("| scenario | runs | seed | slots due | missed p50 | p99 | max | signed twice | blocks lost | unrecovered | false failovers | elsewhere | first block, ms: p50 | max | verdict |\n")
+	b.WriteString("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n")
 	for _, r := range reports {
 		first := "| |"
 		if r.FirstBlockMs.Max > 0 {
 			first = fmt.Sprintf("%d | %d |", r.FirstBlockMs.P50, r.FirstBlockMs.Max)
 		}
-		fmt.Fprintf(&b, "| **%s** | %d | %d | %d | %d | %d | %d | **%d** | %d | %d | %d | %s\n", r.Scenario, r.Runs, r.Seed, r.SlotsDue,
-			r.Missed.P50, r.Missed.P99, r.Missed.Max, r.Doubled, r.Lost, r.Unrecovered, r.FalseFailovers, first)
+		fmt.Fprintf(&b, "| **%s** | %d | %d | %d | %d | %d | %d | **%d** | %d | %d | %d | %d | %s %s |\n", r.Scenario, r.Runs, r.Seed, r.SlotsDue,
+			r.Missed.P50, r.Missed.P99, r.Missed.Max, r.Doubled, r.Lost, r.Unrecovered, r.FalseFailovers, r.Elsewhere, first, r.verdict())
 		for _, s := range r.Baselines {
-			fmt.Fprintf(&b, "| · %s | | | | %d | %d | %d | **%d** | %d | %d | | | |\n",
-				s.Name, s.Missed.P50, s.Missed.P99, s.Missed.Max, s.Doubled, s.Lost, s.Unrecovered)
+			fmt.Fprintf(&b, "| · %s | %d | | | %d | %d | %d | **%d** | %d | %d | | | | | |\n",
+				s.Name, s.Runs, s.Missed.P50, s.Missed.P99, s.Missed.Max, s.Doubled, s.Lost, s.Unrecovered)
 		}
 	}
 	if _, err := io.WriteString(w, b.String()); err != nil {
 		return fmt.Errorf("drill: report: %w", err)
 	}
 	return nil
+}
+
+func (r Report) verdict() string {
+	if n := len(r.Failures) + len(r.Outside) + len(r.Broken()); n > 0 {
+		return fmt.Sprintf("%d findings", n)
+	}
+	if !r.Passed() {
+		return "failed"
+	}
+	return "passed"
 }

@@ -52,7 +52,7 @@ func (s *Sandbox) KillNode(ctx context.Context, m *Member) error {
 // NodePID is the process id of a manager's node.
 func (s *Sandbox) NodePID(m *Member) (int, error) {
 	if m.process == nil {
-		return 0, fmt.Errorf("drill: %s was not started", m.ID)
+		return 0, fmt.Errorf("drill: %w: %s was not started", errNoTarget, m.ID)
 	}
 	list, err := children(m.process.cmd.Process.Pid)
 	if err != nil {
@@ -67,7 +67,7 @@ func (s *Sandbox) NodePID(m *Member) (int, error) {
 		return err != nil || !os.SameFile(program, is)
 	})
 	if len(nodes) != 1 {
-		return 0, fmt.Errorf("drill: %s has %d child processes that are nodes, not one (of %d)", m.ID, len(nodes), len(list))
+		return 0, fmt.Errorf("drill: %w: %s has %d child processes that are nodes, not one (of %d)", errNoTarget, m.ID, len(nodes), len(list))
 	}
 	return nodes[0], nil
 }
@@ -93,12 +93,36 @@ func (s *Sandbox) Revive() (int, error) {
 		if m.process == nil || m.process.running() || m.process.told {
 			continue
 		}
+		m.crashed()
 		if err := s.StartMember(m); err != nil {
 			return n, err
 		}
 		n++
 	}
 	return n, nil
+}
+
+// crashed notes how the member's last process ended, if not as one that means to: by a signal that the drill did not send, or
+// with exit code 2, which is a panic's.
+func (m *Member) crashed() {
+	if m.process == nil || m.process.running() {
+		return
+	}
+	state := m.process.cmd.ProcessState
+	status, _ := state.Sys().(syscall.WaitStatus)
+	if status.Signaled() && !m.process.told || status.ExitStatus() == 2 {
+		m.crashes = append(m.crashes, fmt.Sprintf("the manager of %s crashed: %s (see %s)", m.ID, state, filepath.Join(m.Home, "manager.log")))
+	}
+}
+
+// crashes lists them all, once; the managers that still run are not asked.
+func (s *Sandbox) crashes() (list []string) {
+	for _, m := range s.Members {
+		m.crashed()
+		list = append(list, m.crashes...)
+		m.crashes = nil
+	}
+	return list
 }
 
 // Running reports whether the manager's process runs.

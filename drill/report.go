@@ -43,6 +43,9 @@ type Report struct {
 	FalseFailovers int          `json:"false_failovers"`
 	FirstBlockMs   Spread       `json:"first_block_ms"` // from the event to the next holder's first block
 	Baselines      []Baseline   `json:"baselines,omitempty"`
+	Note           string       `json:"note,omitempty"`
+	Revived        int          `json:"revived"` // managers that ended themselves and were started again
+	Verdict        string       `json:"verdict"` // as WriteJSON writes it
 	Failures       []string     `json:"failures,omitempty"`
 	Doubles        []Double     `json:"doubles,omitempty"`
 	Outside        []Signature  `json:"outside,omitempty"` // by a node that did not hold the lease for that slot
@@ -54,6 +57,8 @@ type Report struct {
 // Baseline is what the same runs cost one of the usual ways of doing the job.
 type Baseline struct {
 	Name        string       `json:"name"`
+	Runs        int          `json:"runs"`
+	Failures    []string     `json:"failures,omitempty"`
 	Missed      Distribution `json:"missed"`
 	Doubled     int          `json:"doubled"`
 	Unrecovered int          `json:"unrecovered"`
@@ -103,6 +108,21 @@ func (r Report) OK() bool {
 	return r.Doubled == 0 && r.Unrecovered == 0 && r.Forks == 0 && len(r.Outside) == 0 && len(r.Failures) == 0
 }
 
+// Broken lists the promises that were not kept although nothing was signed twice: a planned operation that cost a slot, a
+// false failover.
+func (r Report) Broken() (list []string) {
+	if s, err := scenarioOf(r.Scenario); err == nil && (s.planned || s.harmless) && r.Missed.Total > r.Elsewhere {
+		list = append(list, fmt.Sprintf("it must miss nothing, and missed %d slots", r.Missed.Total-r.Elsewhere))
+	}
+	if r.FalseFailovers > 0 {
+		list = append(list, fmt.Sprintf("production moved %d times when nothing was done to the cluster", r.FalseFailovers))
+	}
+	return list
+}
+
+// Passed reports whether it is OK and all that was promised was kept.
+func (r Report) Passed() bool { return r.OK() && len(r.Broken()) == 0 }
+
 // Write prints the report for people.
 func (r Report) Write(w io.Writer) { WriteTable(w, []Report{r}) }
 
@@ -118,7 +138,7 @@ func WriteTable(w io.Writer, reports []Report) {
 		fmt.Fprintf(w, row, cut(r.Scenario, 18), r.Runs, r.SlotsDue, r.Missed.Total, r.Missed.P50, r.Missed.P99, r.Missed.Max,
 			r.Doubled, r.Lost, r.Forks, r.Unrecovered, r.FalseFailovers, first)
 		for _, b := range r.Baselines {
-			fmt.Fprintf(w, row, cut("  "+b.Name, 18), "", "", b.Missed.Total, b.Missed.P50, b.Missed.P99, b.Missed.Max, b.Doubled, b.Lost, "", b.Unrecovered, "", "")
+			fmt.Fprintf(w, row, cut("  "+b.Name, 18), b.Runs, "", b.Missed.Total, b.Missed.P50, b.Missed.P99, b.Missed.Max, b.Doubled, b.Lost, "", b.Unrecovered, "", "")
 		}
 	}
 	for _, r := range reports {
@@ -149,6 +169,20 @@ func (r Report) writeFindings(w io.Writer) {
 	for _, f := range r.Failures {
 		fmt.Fprintf(w, "%s: failure: %s\n", r.Scenario, f)
 	}
+	for _, b := range r.Broken() {
+		fmt.Fprintf(w, "%s: promise not kept: %s\n", r.Scenario, b)
+	}
+	if r.Revived > 0 {
+		fmt.Fprintf(w, "%s: %d managers ended themselves, as they should, and were started again\n", r.Scenario, r.Revived)
+	}
+	if r.Note != "" {
+		fmt.Fprintf(w, "%s: %s\n", r.Scenario, r.Note)
+	}
+	for _, b := range r.Baselines {
+		for _, f := range b.Failures {
+			fmt.Fprintf(w, "%s: %s: %s\n", r.Scenario, b.Name, f)
+		}
+	}
 }
 
 // WriteJSON writes the report for programs.
@@ -156,9 +190,16 @@ func (r Report) WriteJSON(w io.Writer) error { return WriteJSON(w, []Report{r}) 
 
 // WriteJSON writes reports for programs: one object for one scenario, an array for several.
 func WriteJSON(w io.Writer, reports []Report) error {
-	var v any = reports
-	if len(reports) == 1 {
-		v = reports[0]
+	list := slices.Clone(reports)
+	for i := range list {
+		list[i].Verdict = "failed"
+		if list[i].Passed() {
+			list[i].Verdict = "passed"
+		}
+	}
+	var v any = list
+	if len(list) == 1 {
+		v = list[0]
 	}
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")

@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -68,6 +67,10 @@ func Run(ctx context.Context, p Plan) (Report, error) {
 	if err != nil || !p.Baselines {
 		return r, err
 	}
+	if act.ours != "" {
+		r.Note = "not done to the baselines: " + act.ours
+		return r, nil
+	}
 	for _, kind := range []string{LeaderSigns, Keepalived} {
 		b, err := campaign{p, act, kind}.run(ctx)
 		r.addBaseline(b)
@@ -90,149 +93,13 @@ func (s *serial) Write(b []byte) (int, error) {
 	return s.w.Write(b)
 }
 
-// campaign is all runs of a plan on one system.
-type campaign struct {
-	Plan
-	scenario scenario
-	baseline string // kind; "" for ours
-}
-
-// run spreads the runs over lanes and puts their reports together.
-func (c campaign) run(ctx context.Context) (Report, error) {
-	reports, errs := make([]Report, c.Parallel), make([]error, c.Parallel)
-	var wg sync.WaitGroup
-	for lane := range c.Parallel {
-		var runs []int
-		for run := lane + 1; run <= c.Runs; run += c.Parallel {
-			if c.Only == 0 || run == c.Only {
-				runs = append(runs, run)
-			}
-		}
-		wg.Go(func() { reports[lane], errs[lane] = c.lane(ctx, lane, runs) })
-	}
-	wg.Wait()
-	r := Report{Scenario: c.Scenario, System: cmp.Or(c.baseline, "roundtable"), Runs: c.Runs, Seed: c.Seed, Fence: "gate", LatencyMs: c.Sandbox.Latency.Milliseconds(), Namespaces: c.Sandbox.Namespaces, Dir: c.Sandbox.Dir}
-	if c.baseline != "" {
-		r.Fence = "none"
-	}
-	if c.Only > 0 {
-		r.Runs = 1
-	}
-	for _, part := range reports {
-		r.add(part)
-	}
-	r.sum()
-	return r, errors.Join(errs...)
-}
-
-// flags are those of the command that a repetition needs besides.
-func (p Plan) flags() string {
-	if p.Sandbox.Namespaces {
-		return "--netns "
-	}
-	return ""
-}
-
-// length bounds what a fault drew.
-func (p Plan) length(drawn time.Duration) time.Duration {
-	if p.Length > 0 {
-		return p.Length
-	}
-	if p.Longest > 0 {
-		return min(drawn, p.Longest)
-	}
-	return drawn
-}
-
-// lane does its runs one after the other, on one sandbox as long as it recovers each time.
-func (c campaign) lane(ctx context.Context, lane int, runs []int) (Report, error) {
-	var all Report
-	for n := 1; len(runs) > 0; n++ {
-		o := c.Sandbox
-		o.Baseline = c.baseline
-		o.Dir = filepath.Join(c.Sandbox.Dir, fmt.Sprintf("%s-%s-%d.%d", c.Scenario, cmp.Or(c.baseline, "roundtable"), lane+1, n))
-		if c.scenario.needs != nil {
-			c.scenario.needs(&o)
-		}
-		done, r, err := c.box(ctx, o, runs)
-		all.add(r)
-		if err != nil {
-			return all, err
-		}
-		runs = runs[done:]
-		if r.clean() || c.baseline != "" {
-			if err := os.RemoveAll(o.Dir); err != nil {
-				return all, fmt.Errorf("drill: %w", err)
-			}
-		}
-	}
-	return all, nil
-}
-
-// box does runs on a new sandbox, up to the first that it does not recover from, and says how many.
-func (c campaign) box(ctx context.Context, o Options, runs []int) (done int, r Report, err error) {
-	s, err := NewSandbox(o)
-	if err != nil {
-		return 0, Report{}, err
-	}
-	r.Nodeos = s.opts.Nodeos
-	d := &drill{Sandbox: s, length: c.length}
-	closed := false
-	finish := func() error {
-		if closed {
-			return nil
-		}
-		closed = true
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
-		defer cancel()
-		return s.Close(stop)
-	}
-	defer func() { err = errors.Join(err, d.calm(), finish()) }()
-	if err := s.Start(); err != nil {
-		return 0, r, err
-	}
-	if err := d.settle(ctx); err != nil {
-		return 0, r, err
-	}
-	first := slotAt(time.Now()) + 1
-	for _, run := range runs {
-		done++
-		d.rand = rand.New(rand.NewPCG(uint64(c.Seed), uint64(run))) //nolint:gosec // a seed to repeat a run with
-		e, failed := d.once(ctx, c.scenario)
-		if ctx.Err() != nil {
-			return done, r, ctx.Err()
-		}
-		e.Run = run
-		line := fmt.Sprintf("%s %s run %d: %s %s -> %s", s.system.name(), c.Scenario, run, e.What, e.From, e.To)
-		if failed != nil {
-			e.Failure = failed.Error()
-			r.Unrecovered++
-			r.Failures = append(r.Failures, fmt.Sprintf("run %d (repeat it with %s--seed %d --runs %d --only %d): %s: %v", run, c.flags(), c.Seed, c.Runs, run, e.What, failed))
-			line += ": " + e.Failure
-		}
-		r.Events = append(r.Events, e)
-		fmt.Fprintln(c.Progress, line)
-		if failed != nil {
-			break
-		}
-	}
-	last := slotAt(time.Now()) - 1
-	if err := d.check(ctx, &r, first, last, finish); err != nil {
-		if c.baseline == "" {
-			return done, r, err
-		}
-		// A baseline may well end with no chain that anybody could read: all its slots count for its last event.
-		r.Failures = append(r.Failures, err.Error())
-	}
-	return done, r, nil
-}
-
 // drill is a scenario under way on one sandbox.
 type drill struct {
 	*Sandbox
 	rand    *rand.Rand
 	load    []*process
 	revived int                                     // managers that ended themselves and were started again, in this run
+	lasting time.Duration                           // how long the fault is to last that is done now
 	length  func(drawn time.Duration) time.Duration // how long a fault lasts that drew this; nil: so long
 }
 

@@ -74,6 +74,8 @@ type Member struct {
 
 	mu     sync.Mutex
 	frozen []int // processes that Freeze stopped
+
+	crashes []string // managers that ended as none should
 }
 
 // chainEpoch is slot 0 of the chain in Unix milliseconds; the drill counts slots for itself (see doc.go).
@@ -189,7 +191,7 @@ func (s *Sandbox) writeGenesis(key string) error {
 }
 
 // Ledgers is the pattern of the nodes' ledgers.
-func (s *Sandbox) Ledgers() string { return filepath.Join(s.Dir, "*", "ledger.jsonl") }
+func (s *Sandbox) Ledgers() string { return filepath.Join(s.Dir, "*", ledgerFile) }
 
 // Start starts every manager; Settle waits until production runs.
 func (s *Sandbox) Start() error {
@@ -308,8 +310,9 @@ func (s *Sandbox) Chain(ctx context.Context, from uint32) ([]ChainBlock, error) 
 	return s.chainOf(ctx, best, from, head)
 }
 
-// chains reads the end of each member's chain, from the nodes that answer; whole is one of them.
-func (s *Sandbox) chains(ctx context.Context, whole []ChainBlock) ([][]ChainBlock, error) {
+// chains reads the end of each member's chain; whole is one of them. Where all must be well a node that does not answer is
+// an error.
+func (s *Sandbox) chains(ctx context.Context, whole []ChainBlock, well bool) ([][]ChainBlock, error) {
 	const end = 100 // blocks: a fork that lasts reaches to the head
 	chains := [][]ChainBlock{whole}
 	for _, m := range s.Members {
@@ -317,6 +320,9 @@ func (s *Sandbox) chains(ctx context.Context, whole []ChainBlock) ([][]ChainBloc
 			Head uint32 `json:"head_block_num"`
 		}
 		if err := s.get(ctx, "http://"+local(m.http)+"/v1/chain/get_info", &info); err != nil {
+			if well {
+				return nil, fmt.Errorf("the chain of %s: %w", m.ID, err)
+			}
 			continue // a node that does not run has no chain to ask for
 		}
 		c, err := s.chainOf(ctx, m, max(2, info.Head-min(end, info.Head)), info.Head)
@@ -336,6 +342,7 @@ func (s *Sandbox) chainOf(ctx context.Context, m *Member, from, head uint32) ([]
 			Num       uint32 `json:"block_num"`
 			ID        string `json:"id"`
 			Timestamp string `json:"timestamp"`
+			Previous  string `json:"previous"`
 			Producer  string `json:"producer"`
 		}
 		if err := s.post(ctx, "http://"+local(m.http)+"/v1/chain/get_block_info", fmt.Sprintf(`{"block_num":%d}`, num), &b); err != nil {
@@ -345,7 +352,7 @@ func (s *Sandbox) chainOf(ctx context.Context, m *Member, from, head uint32) ([]
 		if err != nil {
 			return nil, fmt.Errorf("drill: block %d: %w", num, err)
 		}
-		list = append(list, ChainBlock{Num: b.Num, Slot: slotAt(at), ID: b.ID, Producer: b.Producer})
+		list = append(list, ChainBlock{Num: b.Num, Slot: slotAt(at), ID: b.ID, Previous: b.Previous, Producer: b.Producer})
 	}
 	return list, nil
 }

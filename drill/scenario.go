@@ -19,7 +19,8 @@ type scenario struct {
 	act   func(d *drill, ctx context.Context) (Event, error)
 	// harmless is what must not move production: where it does, that is a false failover.
 	harmless bool
-	planned  bool // it must cost nothing whenever it comes
+	planned  bool   // it must cost nothing whenever it comes
+	ours     string // why the usual ways of doing the job are not hit by it; "" where they are
 }
 
 var scenarios = []scenario{
@@ -33,9 +34,9 @@ var scenarios = []scenario{
 	on("freeze-holder", "SIGSTOP the holder, manager and node, for 0.1 to 60 s", freezeBoth, (*drill).holder),
 	on("partition", "cut the holder off: raft, gossip and p2p, both ways", partition, (*drill).holder),
 	on("partition-oneway", "cut one direction of the holder's links", oneway, (*drill).holder),
-	on("disk-stall", "the holder's disk takes no write", diskStall, (*drill).holder),
+	oursAlone(on("disk-stall", "the holder's disk takes no write", diskStall, (*drill).holder), "they have nothing on disk that a stall would hold up"),
 	on("clock-step", "the clock of the holder, manager and node, steps by up to 20 s", clockStep, (*drill).holder),
-	on("signer-slow", "the holder's key answers late, or not at all", signerSlow, (*drill).holder),
+	oursAlone(on("signer-slow", "the holder's key answers late, or not at all", signerSlow, (*drill).holder), "nodeos itself has the key there"),
 	{name: "rolling-restart", says: "restart every member, one after the other, each holder after a handoff", act: (*drill).rolling, planned: true},
 	harmless(on("load", "keep every core busy; see --length", busy, (*drill).holder)),
 	{name: "mix", says: "faults of all kinds on any member, also two at once, also during a handoff", needs: needsOf(faults), act: (*drill).mix},
@@ -69,6 +70,11 @@ func scenarioOf(name string) (scenario, error) {
 
 func harmless(s scenario) scenario {
 	s.harmless = true
+	return s
+}
+
+func oursAlone(s scenario, why string) scenario {
+	s.ours = why
 	return s
 }
 
@@ -129,13 +135,21 @@ func (d *drill) suffer(ctx context.Context, f fault, m *Member) (e Event, err er
 	if d.length != nil {
 		length = d.length(length)
 	}
-	e = Event{What: fmt.Sprintf("%s of %s for %s", hurt.says(f.name), m.ID, length.Round(time.Millisecond)), From: m.ID, At: time.Now()}
+	d.lasting = length
+	e = Event{What: hurt.says(f.name) + " of " + m.ID, From: m.ID, At: time.Now()}
+	if f.mends {
+		length = 0
+	} else {
+		e.What += " for " + length.Round(time.Millisecond).String()
+	}
 	if v, err := d.look(ctx); err == nil {
 		e.From = v.Holder
 	}
 	e.At = time.Now()
 	e.FirstSlot = slotAt(e.At)
-	if err := hurt.do(d, ctx, m); err != nil {
+	if err := hurt.do(d, ctx, m); errors.Is(err, errNoTarget) {
+		e.What += ", which came to nothing"
+	} else if err != nil {
 		return e, fmt.Errorf("%s: %w", f.name, err)
 	}
 	waited := d.watch(ctx, length)
@@ -245,11 +259,15 @@ func (d *drill) mix(ctx context.Context) (Event, error) {
 			return Event{What: "mix"}, err
 		}
 	}
-	first := faults[d.rand.IntN(len(faults))]
+	list := faults
+	if !d.simulated() {
+		list = slices.DeleteFunc(slices.Clone(list), func(f fault) bool { return f.standIn })
+	}
+	first := list[d.rand.IntN(len(list))]
 	if d.rand.IntN(3) > 0 {
 		return d.suffer(ctx, first, target)
 	}
-	return d.sufferTwo(ctx, first, target, faults[d.rand.IntN(len(faults))], d.Members[d.rand.IntN(len(d.Members))])
+	return d.sufferTwo(ctx, first, target, list[d.rand.IntN(len(list))], d.Members[d.rand.IntN(len(d.Members))])
 }
 
 // sufferTwo does a fault while another one lasts.
@@ -260,7 +278,8 @@ func (d *drill) sufferTwo(ctx context.Context, f fault, m *Member, g fault, n *M
 		return d.suffer(ctx, f, m)
 	}
 	at, slot := time.Now(), slotAt(time.Now())
-	if err := hurt.do(d, ctx, n); err != nil {
+	d.lasting = overlap
+	if err := hurt.do(d, ctx, n); err != nil && !errors.Is(err, errNoTarget) {
 		return Event{What: g.name, At: at, FirstSlot: slot}, err
 	}
 	err := wait(ctx, overlap)

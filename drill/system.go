@@ -16,6 +16,8 @@ type system interface {
 	writeConfig(s *Sandbox, m *Member, keyFile string) error
 	// command is what runs a member, its node included.
 	command(s *Sandbox, m *Member) (program string, args []string)
+	// nodeLog is the file in a member's home that has its node's log.
+	nodeLog() string
 	// look is what the members say of themselves now.
 	look(ctx context.Context, s *Sandbox) (View, error)
 	// settled tells why the cluster is not whole: everybody alive, one producing, blocks coming; nil if it is.
@@ -39,6 +41,8 @@ func (s *Sandbox) look(ctx context.Context) (View, error) { return s.system.look
 type ours struct{}
 
 func (ours) name() string { return "roundtable" }
+
+func (ours) nodeLog() string { return "manager.log" }
 
 func (ours) command(s *Sandbox, m *Member) (string, []string) {
 	return s.opts.Roundtable, []string{"run", "--home", m.Home}

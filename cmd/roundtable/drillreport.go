@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -25,10 +26,14 @@ func drillReportCommand() *cobra.Command {
 				}
 				reports = append(reports, list...)
 			}
-			if markdown {
-				return drill.WriteMarkdown(cmd.OutOrStdout(), reports)
+			if !markdown {
+				drill.WriteTable(cmd.OutOrStdout(), reports)
+			} else if err := drill.WriteMarkdown(cmd.OutOrStdout(), reports); err != nil {
+				return err
 			}
-			drill.WriteTable(cmd.OutOrStdout(), reports)
+			if slices.ContainsFunc(reports, func(r drill.Report) bool { return !r.Passed() }) {
+				return errDrill
+			}
 			return nil
 		},
 	}
