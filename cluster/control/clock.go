@@ -132,6 +132,8 @@ func planClock(s *fsm.State, now time.Time, ahead time.Duration, wrong, jumped b
 		return "the clock is off"
 	case ahead.Abs() > maxOffset && (!s.Lease.Open() || right > s.Lease.Last): // it may grant nothing, and somebody has to
 		return "the clock is off and the lease is nobody's"
+	case right+chain.Slot(s.Cluster.Slots)+aheadSlots > chain.SlotAt(now.UnixMilli())+fsm.MaxLease:
+		return "the clock is so late that it cuts the holder's extensions short" // Admit
 	}
 	return ""
 }

@@ -34,6 +34,8 @@ func TestPlanClock(t *testing.T) {
 		{"fast, the range used up", s, at(s.Lease.Last+1, fast), fast, false, false, true},
 		{"slow, the range used up", s, at(s.Lease.Last+1, slow), slow, false, false, true},
 		{"slow, released", &released, at(s.Lease.First, slow), slow, false, false, true},
+		{"so slow that it clamps what the holder asks for", s, at(s.Lease.Last, 2*slow), 2 * slow, false, false, true},
+		{"as fast", s, at(s.Lease.Last, 2*fast), 2 * fast, false, false, false},
 		{"jumped", s, at(s.Lease.First, 0), 0, false, true, true},
 	} {
 		if reason := planClock(c.state, c.now, c.ahead, c.wrong, c.jumped); (reason != "") != c.want {

@@ -75,7 +75,7 @@ func badNetwork(st step) int {
 	if st.Who == "other" {
 		return 0
 	}
-	return 7
+	return unlimited
 }
 
 func stalled(st step) int {
