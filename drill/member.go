@@ -86,33 +86,37 @@ func (s *Sandbox) Kill() error {
 }
 
 // Revive starts every manager again that ended by itself, as the service manager of its machine would (Restart=always), and
-// returns how many. A manager ends itself where it must not go on: its disk hangs, its clock jumped, its binary is wrong.
+// returns how many meant to. A manager ends itself where it must not go on: its disk hangs, its clock jumped, its binary is wrong.
 func (s *Sandbox) Revive() (int, error) {
 	n := 0
 	for _, m := range s.Members {
 		if m.process == nil || m.process.running() || m.process.told {
 			continue
 		}
-		m.crashed()
+		crashed := m.crashed()
 		if err := s.StartMember(m); err != nil {
 			return n, err
 		}
-		n++
+		if !crashed {
+			n++
+		}
 	}
 	return n, nil
 }
 
 // crashed notes how the member's last process ended, if not as one that means to: by a signal that the drill did not send, or
 // with exit code 2, which is a panic's.
-func (m *Member) crashed() {
+func (m *Member) crashed() bool {
 	if m.process == nil || m.process.running() {
-		return
+		return false
 	}
 	state := m.process.cmd.ProcessState
 	status, _ := state.Sys().(syscall.WaitStatus)
-	if status.Signaled() && !m.process.told || status.ExitStatus() == 2 {
-		m.crashes = append(m.crashes, fmt.Sprintf("the manager of %s crashed: %s (see %s)", m.ID, state, filepath.Join(m.Home, "manager.log")))
+	if (!status.Signaled() || m.process.told) && status.ExitStatus() != 2 {
+		return false
 	}
+	m.crashes = append(m.crashes, fmt.Sprintf("the manager of %s crashed: %s (see %s)", m.ID, state, filepath.Join(m.Home, "manager.log")))
+	return true
 }
 
 // crashes lists them all, once; the managers that still run are not asked.

@@ -173,7 +173,7 @@ func (r Report) writeFindings(w io.Writer) {
 		fmt.Fprintf(w, "%s: promise not kept: %s\n", r.Scenario, b)
 	}
 	if r.Revived > 0 {
-		fmt.Fprintf(w, "%s: %d managers ended themselves, as they should, and were started again\n", r.Scenario, r.Revived)
+		fmt.Fprintf(w, "%s: managers that ended themselves, as they should, and were started again: %d\n", r.Scenario, r.Revived)
 	}
 	if r.Note != "" {
 		fmt.Fprintf(w, "%s: %s\n", r.Scenario, r.Note)

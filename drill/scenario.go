@@ -34,7 +34,7 @@ var scenarios = []scenario{
 	on("freeze-holder", "SIGSTOP the holder, manager and node, for 0.1 to 60 s", freezeBoth, (*drill).holder),
 	on("partition", "cut the holder off: raft, gossip and p2p, both ways", partition, (*drill).holder),
 	on("partition-oneway", "cut one direction of the holder's links", oneway, (*drill).holder),
-	oursAlone(on("disk-stall", "the holder's disk takes no write", diskStall, (*drill).holder), "they have nothing on disk that a stall would hold up"),
+	oursAlone(on("disk-stall", "the holder's disk takes no write", diskStall, (*drill).holder), "what the drill stalls is our raft log"),
 	on("clock-step", "the clock of the holder, manager and node, steps by up to 20 s", clockStep, (*drill).holder),
 	oursAlone(on("signer-slow", "the holder's key answers late, or not at all", signerSlow, (*drill).holder), "nodeos itself has the key there"),
 	{name: "rolling-restart", says: "restart every member, one after the other, each holder after a handoff", act: (*drill).rolling, planned: true},
