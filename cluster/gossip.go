@@ -232,17 +232,16 @@ func (g *gossip) view() map[string]health.Peer {
 	now := g.cfg.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	out := maps.Clone(g.peers)
-	for id, n := range g.nodes {
-		if p, ok := out[id]; !ok && n.Alive {
-			p.Report.Member = id
-			out[id] = p
-		}
-	}
-	for id, p := range out {
+	out := make(map[string]health.Peer, len(g.nodes)+1)
+	for id, p := range g.peers {
 		n := g.nodes[id]
 		p.Alive = (id == g.id || n != nil && n.Alive) && !p.Seen.IsZero() && now.Sub(p.Seen) < freshFor
 		out[id] = p
+	}
+	for id, n := range g.nodes {
+		if _, ok := g.peers[id]; !ok && n.Alive { // silent so far
+			out[id] = health.Peer{Report: health.Report{Member: id}}
+		}
 	}
 	return out
 }

@@ -30,10 +30,9 @@ func run(ctx context.Context, log *slog.Logger, cl Cluster, c Controller, wakes 
 	last := ""
 	for ctx.Err() == nil {
 		state, changed := cl.View()
-		channels := make([]<-chan struct{}, 0, len(wakes)+1)
-		channels = append(channels, changed)
-		for _, w := range wakes {
-			channels = append(channels, w()) // taken before the world is read: no change is missed
+		channels := [mostWakes + 1]<-chan struct{}{changed}
+		for i, w := range wakes {
+			channels[i+1] = w() // taken before the world is read: no change is missed
 		}
 		again, err := c.Reconcile(ctx, state)
 		if ctx.Err() != nil {
@@ -59,16 +58,17 @@ func run(ctx context.Context, log *slog.Logger, cl Cluster, c Controller, wakes 
 	}
 }
 
-// wait returns at the first of ctx's end, the timer, or any of the channels.
-func wait(ctx context.Context, timer <-chan time.Time, channels []<-chan struct{}) {
-	pad := [3]<-chan struct{}{}
-	copy(pad[:], channels)
+// mostWakes is how many wakes a controller may have.
+const mostWakes = 2
+
+// wait returns at the first of ctx's end, the timer, or any of the channels; nil is none.
+func wait(ctx context.Context, timer <-chan time.Time, channels [mostWakes + 1]<-chan struct{}) {
 	select {
 	case <-ctx.Done():
 	case <-timer:
-	case <-pad[0]:
-	case <-pad[1]:
-	case <-pad[2]:
+	case <-channels[0]:
+	case <-channels[1]:
+	case <-channels[2]:
 	}
 }
 
