@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -65,10 +66,13 @@ func planLease(in leaseInput) leaseDecision {
 	case len(in.offsets) == 0 && len(s.Members) > 1 && in.now < in.since+hearSlots:
 		return leaseDecision{reason: "a new leader has not heard the others' clocks yet"}
 	}
-	candidates, held := weigh(s, in.peers, in.at, false), ""
+	var candidates []Candidate
 	if l.Open() && holder.Incarnation == l.Incarnation {
-		candidates = mutesLast(candidates, l.Holder)
+		candidates = mutesLast(weigh(s, withoutOwnBlocks(s, in.peers, l.Holder), in.at, false), l.Holder)
+	} else {
+		candidates = weigh(s, in.peers, in.at, false)
 	}
+	held := ""
 	wrongClocksLast(candidates, in.offsets)
 	for _, c := range candidates {
 		if !c.Fit {
@@ -101,6 +105,16 @@ func mutesLast(list []Candidate, holder string) []Candidate {
 	}
 	c := list[i]
 	return slices.Insert(slices.Delete(list, i, i+1), fit-1, c)
+}
+
+// withoutOwnBlocks is what the members report, but the holder's head no newer than what others have. Where a mute one's p2p
+// is stuck too, its newest blocks are known to nobody else, and for them everybody else would count as behind.
+func withoutOwnBlocks(s *fsm.State, peers map[string]health.Peer, holder string) map[string]health.Peer {
+	list := maps.Clone(peers)
+	p := list[holder]
+	p.Report.Head.Slot = min(p.Report.Head.Slot, othersHead(s, peers, holder))
+	list[holder] = p
+	return list
 }
 
 // wrongClocksLast puts fit ones whose clock is off behind the others: a member that was just started does not know it yet,
@@ -164,6 +178,7 @@ func (*leaseController) Name() string { return "lease" }
 // Reconcile grants the lease where planLease says so.
 func (c *leaseController) Reconcile(ctx context.Context, s *fsm.State) (time.Duration, error) {
 	in := leaseInput{state: s, peers: c.cluster.Peers(), at: c.now(), since: c.since}
+	c.observeClocks(in.peers) // whom planLease weighs by a report must not be judged without it
 	in.ahead, in.apart, _ = c.clocks.judge(in.at)
 	in.offsets = c.clocks.offsets(in.ahead)
 	in.now = chain.SlotAt(in.at.UnixMilli())

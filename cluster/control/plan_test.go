@@ -52,6 +52,18 @@ func TestPlanLease(t *testing.T) {
 	}{
 		{"held", func(c change) { c.in.now = 103 }, "", 0, "is held"},
 		{"used up: a holder that did not extend comes last", func(c change) { c.in.now = 104 }, "b", 105, "failover"},
+		{"and not for the blocks that nobody else has", func(c change) {
+			c.in.now = 104
+			report(c, "a", func(p *health.Peer) { p.Report.Head.Slot = 104 })
+			report(c, "b", func(p *health.Peer) { p.Report.Head.Slot = 99 })
+			report(c, "c", func(p *health.Peer) { p.Report.Head.Slot = 100 })
+		}, "c", 105, "failover"},
+		{"a node that is behind the others is still no choice", func(c change) {
+			c.in.now = 104
+			report(c, "a", func(p *health.Peer) { p.Report.Head.Slot = 104 })
+			report(c, "b", func(p *health.Peer) { p.Report.Head.Slot, p.Report.Fit = 100, false })
+			report(c, "c", func(p *health.Peer) { p.Report.Head.Slot = 97 })
+		}, "a", 105, "used up"},
 		{"used up, but the leader's clock jumped", func(c change) { c.in.now, c.in.jumped = 136, true }, "", 0, "jumped"},
 		{"used up, holder dead", func(c change) { c.in.now = 104; report(c, "a", func(p *health.Peer) { p.Alive = false }) }, "b", 105, "failover"},
 		{"long dead: from the slot now on", func(c change) { c.in.now = 150; report(c, "a", func(p *health.Peer) { p.Alive = false }) }, "b", 150, "failover"},
