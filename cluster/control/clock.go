@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"roundtable/chain"
+	"roundtable/cluster/health"
 	"roundtable/fsm"
 )
 
@@ -111,10 +112,10 @@ func (k *clocks) offsets(ahead time.Duration) map[string]time.Duration {
 }
 
 // observeClocks takes in what gossip says now.
-func (m *Manager) observeClocks() {
+func (m *Manager) observeClocks(peers map[string]health.Peer) {
 	seen := map[string]peerClock{}
-	for id, p := range m.cluster.Peers() {
-		if id != m.id && p.Alive {
+	for id, p := range peers {
+		if id != m.id && p.Alive && p.Report.At != 0 {
 			seen[id] = peerClock{p.Report.Incarnation, p.Report.At, p.Offset()}
 		}
 	}

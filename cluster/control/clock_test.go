@@ -1,6 +1,7 @@
 package control
 
 import (
+	"log/slog"
 	"testing"
 	"time"
 
@@ -88,5 +89,27 @@ func TestClocks(t *testing.T) {
 	say(map[string]time.Duration{"b": 900 * time.Millisecond}) // one is left
 	if ahead, apart, _ := k.judge(now); ahead != 0 || apart != 900*time.Millisecond {
 		t.Errorf("two clocks: ahead %v, apart %v", ahead, apart)
+	}
+}
+
+// TestARestartedClockIsJudgedAtOnce: the report that makes a member fit to be given the lease also tells its clock.
+func TestARestartedClockIsJudgedAtOnce(t *testing.T) {
+	s, peers := world()
+	now := time.UnixMilli((s.Lease.Last + 1).UnixMilli())
+	s.Lease.Incarnation = incA[:len(incA)-1] + "0" // the holder's life before this one
+	for id, p := range peers {
+		p.Seen, p.Report.At = now, now.UnixMilli()
+		if id == "a" {
+			p.Report.At -= 3000
+		}
+		peers[id] = p
+	}
+	g := newGroup(s, peers)
+	m := NewManager(Config{Record: fsm.Member{ID: "c", Incarnation: incC}, Cluster: g, Now: func() time.Time { return now }})
+	if _, err := (&leaseController{Manager: m, log: slog.New(slog.DiscardHandler)}).Reconcile(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if l := g.state.Lease; l.Epoch != s.Lease.Epoch+1 || l.Holder != "b" {
+		t.Errorf("granted to %q in epoch %d", l.Holder, l.Epoch)
 	}
 }

@@ -28,7 +28,7 @@ func (*reportController) Name() string { return "report" }
 
 // Reconcile publishes a report once a slot, and at once where it says what others decide by.
 func (c *reportController) Reconcile(_ context.Context, s *fsm.State) (time.Duration, error) {
-	c.observeClocks()
+	c.observeClocks(c.cluster.Peers())
 	r, now := c.report(s), c.slotNow()
 	if now != c.slot || turned(r, c.told) {
 		c.told, c.slot = r, now
