@@ -5,6 +5,7 @@ package drills
 import (
 	"bytes"
 	"context"
+	"flag"
 	"os"
 	"path/filepath"
 	"testing"
@@ -18,6 +19,10 @@ import (
 var built string
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil { // drills mostly wait
+		panic(err)
+	}
 	os.Exit(binaries.Main(m, &built, "cmd/roundtable", "cmd/simnodeos", "test/baseline/cmd/baseline"))
 }
 
