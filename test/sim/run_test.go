@@ -111,7 +111,7 @@ func bubble(t *testing.T, f func()) {
 }
 
 // memory bounds a run that goes without garbage collection.
-const memory = 256 << 20
+const memory = 1 << 30
 
 // live starts the cluster, lets the steps happen, and judges. class names the kind of failure.
 func (w *world) live() (class string, err error) {
