@@ -25,6 +25,8 @@ const (
 	rejoinEvery = 2 * time.Second         // looking for members that are known and not heard
 	rejoinMost  = 5 * time.Second
 	leaveWait   = time.Second
+
+	probeTimeout = 500 * time.Millisecond
 )
 
 // Node is a manager as gossip knows it, member of the raft group or not.
@@ -96,7 +98,7 @@ func openGossip(cfg Config, local func() meta, fill func() beat) (*gossip, error
 	mc.EnableCompression = false // small packets
 	mc.GossipInterval = tick     // only for who comes and goes; a report's age tells of the dead much sooner
 	mc.ProbeInterval = 2 * time.Second
-	mc.ProbeTimeout = 500 * time.Millisecond
+	mc.ProbeTimeout = probeTimeout
 	mc.TCPTimeout = 2 * time.Second
 	// A manager that was killed and is back before anybody missed it is introduced again by this exchange at the latest.
 	mc.PushPullInterval = 5 * time.Second
@@ -353,8 +355,12 @@ func (e events) NotifyUpdate(n *memberlist.Node) { e.saw(n, true) }
 // AckPayload implements memberlist.PingDelegate.
 func (pings) AckPayload() []byte { return nil }
 
-// NotifyPingComplete implements memberlist.PingDelegate.
+// NotifyPingComplete implements memberlist.PingDelegate. A round trip that took longer than a probe should measured how long a
+// process was stopped: taken for the way, it would put the other clock ahead by half of it (health.Peer.Offset).
 func (p pings) NotifyPingComplete(n *memberlist.Node, rtt time.Duration, _ []byte) {
+	if rtt > probeTimeout {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	peer := p.peers[n.Name]
