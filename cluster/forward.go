@@ -307,7 +307,7 @@ func (p *forwardPeer) do(ctx context.Context, req request) (response, error) {
 	err := writeFrame(p.conn, req)
 	p.mu.Unlock()
 	if err != nil {
-		_ = p.conn.Close() // half a frame may be out: nothing may follow it
+		p.end(err) // half a frame may be out: nothing may follow it
 		return response{}, unknownOutcome(err)
 	}
 	select {
@@ -322,10 +322,22 @@ func (p *forwardPeer) do(ctx context.Context, req request) (response, error) {
 		silent := p.heard == heard
 		p.mu.Unlock()
 		if silent {
-			_ = p.conn.Close() // it may be dead: the next request opens another
+			p.end(errSilent) // it may be dead: the next request opens another
 		}
 		return response{}, unknownOutcome(ctx.Err())
 	}
+}
+
+var errSilent = errors.New("the stream is silent")
+
+// end closes the stream; from now on nothing is written into it.
+func (p *forwardPeer) end(err error) {
+	p.mu.Lock()
+	if p.dead == nil {
+		p.dead = err
+	}
+	p.mu.Unlock()
+	_ = p.conn.Close()
 }
 
 func (c *Cluster) dialForward(ctx context.Context, addr, id string) (net.Conn, error) {

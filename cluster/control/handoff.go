@@ -156,6 +156,7 @@ func (c *handoffMember) stop(ctx context.Context, s *fsm.State, o fsm.Operation)
 		if refused(err) || current.Lease.Epoch != l.Epoch || c.now().UnixMilli() > o.Deadline {
 			return fmt.Errorf("transfer: %w", err)
 		}
+		sleep(ctx, retryWait/4) // soon, but not at once: nobody produces, and what failed may fail at once
 	}
 	return ctx.Err()
 }
