@@ -78,6 +78,9 @@ type gossip struct {
 	moved  chan struct{}              // told that a member came, went or moved: its address is to be kept
 	peers  map[string]health.Peer     // Alive is worked out when asked
 	report *health.Report             // our own, not sent yet
+	// looked is what view said last, and until when it is true; nil: something changed. It is never written to.
+	looked map[string]health.Peer
+	until  time.Time
 	// recalled are the addresses known before the last restart.
 	recalled map[string]string
 }
@@ -207,6 +210,7 @@ func (g *gossip) setReport(r health.Report) {
 	g.mu.Lock()
 	g.report = &r
 	g.peers[g.id] = health.Peer{Report: r, Seen: now}
+	g.looked = nil
 	g.mu.Unlock()
 	poke(g.publish)
 }
@@ -229,15 +233,22 @@ func (g *gossip) snapshot() map[string]Node {
 	return out
 }
 
-// view returns every manager that gossip holds for alive or that ever sent a report, our own included.
+// view returns every manager that gossip holds for alive or that ever sent a report, our own included. The map is shared.
 func (g *gossip) view() map[string]health.Peer {
 	now := g.cfg.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.looked != nil && now.Before(g.until) {
+		return g.looked
+	}
+	g.until = now.Add(freshFor)
 	out := make(map[string]health.Peer, len(g.nodes)+1)
 	for id, p := range g.peers {
 		n := g.nodes[id]
 		p.Alive = (id == g.id || n != nil && n.Alive) && !p.Seen.IsZero() && now.Sub(p.Seen) < freshFor
+		if stale := p.Seen.Add(freshFor); p.Alive && stale.Before(g.until) {
+			g.until = stale
+		}
 		out[id] = p
 	}
 	for id, n := range g.nodes {
@@ -245,6 +256,7 @@ func (g *gossip) view() map[string]health.Peer {
 			out[id] = health.Peer{Report: health.Report{Member: id}}
 		}
 	}
+	g.looked = out
 	return out
 }
 
@@ -267,6 +279,7 @@ func (g *gossip) heard(msg []byte) {
 		p.Report, p.Seen = *b.Report, now
 		p.Report.Member = b.ID
 		g.peers[b.ID] = p
+		g.looked = nil
 	}
 }
 
@@ -293,6 +306,7 @@ func (g *gossip) saw(m *memberlist.Node, alive bool) {
 		g.nodes[m.Name] = n
 	}
 	turned := n.Alive != alive
+	g.looked = nil
 	if turned || n.Gossip != nodeAddress(m) {
 		select {
 		case g.moved <- struct{}{}:
@@ -366,4 +380,5 @@ func (p pings) NotifyPingComplete(n *memberlist.Node, rtt time.Duration, _ []byt
 	peer := p.peers[n.Name]
 	peer.RTT = rtt
 	p.peers[n.Name] = peer
+	p.looked = nil
 }

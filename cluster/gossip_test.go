@@ -1,11 +1,14 @@
 package cluster
 
 import (
+	"encoding/json"
+	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/memberlist"
 
+	"roundtable/chain"
 	"roundtable/cluster/health"
 )
 
@@ -18,4 +21,54 @@ func TestAStallIsNoRoundTrip(t *testing.T) {
 	if got := p.peers["b"].RTT; got != 40*time.Millisecond {
 		t.Errorf("round trip %v", got)
 	}
+}
+
+// TestViewIsTrueWhenAsked: a look is kept while it is true, and no longer.
+func TestViewIsTrueWhenAsked(t *testing.T) {
+	now := time.UnixMilli(1)
+	g := &gossip{
+		id: "a", cfg: Config{ID: "a", Now: func() time.Time { return now }}, log: slog.New(slog.DiscardHandler),
+		nodes: map[string]*Node{}, live: map[string]memberlist.Node{}, peers: map[string]health.Peer{},
+		changed: make(chan struct{}, 1), moved: make(chan struct{}, 1), publish: make(chan struct{}, 1),
+	}
+	say := func(head uint32) {
+		msg, err := json.Marshal(beat{ID: "b", Report: &health.Report{Head: chain.Block{Num: head}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.heard(msg)
+	}
+	expect := func(what string, alive bool, head uint32, rtt time.Duration) {
+		t.Helper()
+		for range 2 {
+			if p := g.view()["b"]; p.Alive != alive || p.Report.Head.Num != head || p.RTT != rtt {
+				t.Errorf("%s: %+v", what, p)
+			}
+		}
+	}
+	b := &memberlist.Node{Name: "b", Meta: []byte("{}")}
+	expect("unknown", false, 0, 0)
+	g.saw(b, true)
+	if _, ok := g.view()["b"]; !ok {
+		t.Error("introduced, and not seen")
+	}
+	say(1)
+	expect("heard", true, 1, 0)
+	now = now.Add(freshFor / 2)
+	g.setReport(health.Report{Head: chain.Block{Num: 7}})
+	if got := g.view()["a"].Report.Head.Num; got != 7 {
+		t.Errorf("our own report: head %d", got)
+	}
+	say(2)
+	expect("heard again", true, 2, 0)
+	pings{g}.NotifyPingComplete(b, time.Millisecond, nil)
+	expect("measured", true, 2, time.Millisecond)
+	now = now.Add(freshFor - 1)
+	expect("just fresh", true, 2, time.Millisecond)
+	now = now.Add(1)
+	expect("stale", false, 2, time.Millisecond)
+	say(3)
+	expect("back", true, 3, time.Millisecond)
+	g.saw(b, false)
+	expect("gone", false, 3, time.Millisecond)
 }

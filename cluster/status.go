@@ -128,7 +128,7 @@ func (c *Cluster) Stalled() bool { return c.disk.stalled.Load() }
 // and At are filled in here. A report is fresh for 2.5 s, so it must be published about once a second.
 func (c *Cluster) Publish(r health.Report) { c.gossip.setReport(r) }
 
-// Peers returns the members as gossip sees them from here, by id, this one included.
+// Peers returns the members as gossip sees them from here, by id, this one included. The map is shared: nobody may change it.
 func (c *Cluster) Peers() map[string]health.Peer { return c.gossip.view() }
 
 // Nodes returns the other managers that gossip knows, by id, members of the raft group or not.
