@@ -173,7 +173,7 @@ func (n *node) top() *block {
 
 // run is the production loop, until ctx ends.
 func (n *node) run(ctx context.Context) {
-	refused := chain.Slot(0)
+	refused, life := chain.Slot(0), uint64(0)
 	for ctx.Err() == nil {
 		n.mu.Lock()
 		if !n.running || n.paused || time.Now().Before(n.frozen) {
@@ -185,6 +185,9 @@ func (n *node) run(ctx context.Context) {
 			continue
 		}
 		now, parent, start := n.now(), n.head, n.starts
+		if start != life {
+			refused, life = 0, start // another process
+		}
 		slot := max(chain.SlotAt(now.UnixMilli()), parent.Slot, refused) + 1
 		begin, due := time.UnixMilli(slot.UnixMilli()-chain.SlotMillis), dueTime(slot)
 		if slot == slot.WindowFirst() && now.Before(begin) || refused+1 == slot && now.Before(begin) {
