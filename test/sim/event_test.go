@@ -44,7 +44,7 @@ func (e event) limit() int {
 	case len(e.steps) == 1:
 		return kinds[e.steps[0].Kind].limit(e.steps[0])
 	case e.group() == "handoff + kill":
-		return 7
+		return 6
 	}
 	return unlimited
 }
