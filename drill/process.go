@@ -196,8 +196,11 @@ func freePort() (int, error) {
 	return 0, errors.New("drill: no free port on loopback")
 }
 
-// listens reports whether one can listen there.
+// listens reports whether one can listen there. No process is started meanwhile: the child would have the socket until it
+// execs, and whoever listens next would find the address in use.
 func listens(network, host string, port int) bool {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	address := net.JoinHostPort(host, strconv.Itoa(port))
 	var c io.Closer
 	var err error

@@ -196,7 +196,7 @@ func (g localGate) Changed() <-chan struct{} { return g.Events() }
 // View translates the status.
 func (g localGate) View() control.GateView {
 	s := g.Status()
-	return control.GateView{Closed: s.Closed, Started: s.LastStarted, Signed: record(s.Last), Given: s.Given, Sealed: s.Sealed, Confirmed: s.Confirmed}
+	return control.GateView{Permitted: s.Permit.Epoch, Closed: s.Closed, Started: s.LastStarted, Signed: record(s.Last), Given: s.Given, Sealed: s.Sealed, Confirmed: s.Confirmed}
 }
 
 func record(s gate.Signed) control.Record {

@@ -101,6 +101,9 @@ func (g *signer) Permit(epoch uint64, first, last chain.Slot) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.epoch, g.first, g.last = epoch, first, last
+	g.view.Permitted = epoch
+	close(g.changed)
+	g.changed = make(chan struct{})
 }
 
 func (g *signer) Close(epoch uint64) Record {
@@ -125,7 +128,11 @@ func (g *signer) View() GateView {
 	return g.view
 }
 
-func (g *signer) Changed() <-chan struct{} { return g.changed }
+func (g *signer) Changed() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.changed
+}
 
 // may reports whether a block of that slot would be signed.
 func (g *signer) may(slot chain.Slot) bool {

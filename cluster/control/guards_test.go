@@ -243,6 +243,7 @@ func TestResumeWaitsForTheLastBlock(t *testing.T) {
 			for _, waits := range []bool{true, false} {
 				m := newMachine(t, g, "b", incB)
 				p := m.production()
+				m.permit(t)
 				look := func() bool { m.reconcile(t, p); return !m.node.View().Paused }
 				if look() {
 					t.Fatal("the node runs, and its chain has no such block")

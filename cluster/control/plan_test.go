@@ -176,7 +176,7 @@ func TestUnfit(t *testing.T) {
 
 func TestPlanProduction(t *testing.T) {
 	healthy := NodeView{State: "running", Healthy: true}
-	base := productionInput{lease: fsm.Lease{Epoch: 1, First: 100, Last: 104}, mine: true, node: healthy, now: 101, hasAfter: true}
+	base := productionInput{lease: fsm.Lease{Epoch: 1, First: 100, Last: 104}, mine: true, node: healthy, now: 101, open: true, hasAfter: true}
 	for _, c := range []struct {
 		name   string
 		change func(*productionInput)
@@ -189,6 +189,7 @@ func TestPlanProduction(t *testing.T) {
 		{"range not begun", func(in *productionInput) { in.now = 98 }, false},
 		{"the first slot is next", func(in *productionInput) { in.now = 99 }, true},
 		{"sick node", func(in *productionInput) { in.node.Healthy = false }, false},
+		{"the gate is not open yet", func(in *productionInput) { in.open = false }, false},
 		{"the last block is missing", func(in *productionInput) { in.hasAfter = false }, false},
 		{"one slot's patience is not over when the slot turns", func(in *productionInput) { in.hasAfter, in.now, in.waited = false, 102, 499*time.Millisecond }, false},
 		{"one slot's patience", func(in *productionInput) { in.hasAfter, in.now, in.waited = false, 102, 500*time.Millisecond }, true},

@@ -41,6 +41,7 @@ type productionInput struct {
 	mine     bool
 	node     NodeView
 	now      chain.Slot
+	open     bool          // the gate has been told of this epoch, or nodeos produces already
 	hasAfter bool          // the node's chain contains the block to wait for, or there is none to wait for
 	waited   time.Duration // since this epoch was first seen here
 }
@@ -57,6 +58,8 @@ func planProduction(in productionInput) (produce bool, reason string) {
 		return false, "the range has not begun"
 	case !in.node.Healthy:
 		return false, "the node is not healthy: " + in.node.Reason
+	case !in.open: // its first block would be refused
+		return false, "the gate is about to open"
 	// One slot's patience, or an orphan [L2]. It is a length of time: a block is signed up to 450 ms before its slot's time, so
 	// slot(now) may turn a moment after the grant.
 	case !in.hasAfter && in.waited < chain.SlotMillis*time.Millisecond:
@@ -95,6 +98,7 @@ func (c *productionController) Reconcile(ctx context.Context, s *fsm.State) (tim
 	if node.Run != c.run {
 		c.run, c.resumed = node.Run, 0
 	}
+	in.open = gate.Permitted == s.Lease.Epoch || c.resumed != 0
 	in.hasAfter = !in.mine || c.resumed == s.Lease.Epoch || c.hasBlock(ctx, s.After)
 	produce, reason := planProduction(in)
 	if !produce {

@@ -83,10 +83,11 @@ type Record struct {
 
 // GateView is the gate as it stands. It is immutable.
 type GateView struct {
-	Closed  uint64     // highest epoch that was closed for good
-	Started chain.Slot // slot of the newest block of ours that the node began
-	Signed  Record     // the newest record
-	Given   chain.Slot // newest slot for which a signature was really given
+	Permitted uint64     // epoch that it signs in; 0 for none
+	Closed    uint64     // highest epoch that was closed for good
+	Started   chain.Slot // slot of the newest block of ours that the node began
+	Signed    Record     // the newest record
+	Given     chain.Slot // newest slot for which a signature was really given
 	// Confirmed is the newest block of the node's chain that carries a signature which this gate gave.
 	Confirmed chain.Block
 	Sealed    string // why it is closed for good

@@ -53,7 +53,11 @@ func (g *gate) Permit(epoch uint64, first, last chain.Slot) {
 	if epoch == 0 && g.bug == bugRange {
 		return
 	}
+	if g.view.Permitted != epoch {
+		g.beat()
+	}
 	g.epoch, g.first, g.last = epoch, first, last
+	g.view.Permitted = epoch
 }
 
 // Close implements control.Gate.
