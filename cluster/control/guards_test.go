@@ -297,13 +297,14 @@ func election(t *testing.T, lasts chain.Slot, phase int) (before, after fsm.Leas
 	before = s.Lease
 	now += lasts // nobody leads
 	since := now
+	heard := map[string]time.Duration{"a": 0, "c": 0} // the others' clocks: the grace alone is what it waits for
 	for ; now < since+6; now++ {
 		at := time.UnixMilli(now.UnixMilli())
 		for id, p := range peers {
 			p.Seen, p.Report.Head.Slot = at, now
 			peers[id] = p
 		}
-		if d := planLease(leaseInput{state: s, peers: peers, now: now, at: at, since: since}); d.grant != nil {
+		if d := planLease(leaseInput{state: s, peers: peers, now: now, at: at, since: since, offsets: heard}); d.grant != nil {
 			next, r := s.Apply(fsm.Entry{Index: s.Index + 1, Command: *d.grant})
 			if r.Err != nil {
 				t.Fatalf("the state refuses what the leader plans: %v", r.Err)
@@ -381,6 +382,7 @@ func TestTheGraceIsCountedFromTheBarrier(t *testing.T) {
 		s.Lease.First, s.Lease.Last = now-10, now
 		for id, p := range peers {
 			p.Seen, p.Report.Head.Slot = begun.Add(3*time.Second), now // fresh for as long as this takes
+			p.Report.At = p.Seen.UnixMilli()                           // and heard at once: the grace alone is what it waits for
 			peers[id] = p
 		}
 		g := newGroup(s, peers)
