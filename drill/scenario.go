@@ -19,16 +19,17 @@ type scenario struct {
 	act   func(d *drill, ctx context.Context) (Event, error)
 	// harmless is what must not move production: where it does, that is a false failover.
 	harmless bool
-	planned  bool   // it must cost nothing whenever it comes
+	planned  bool   // it may come at any moment
+	free     bool   // it must cost nothing
 	ours     string // why the usual ways of doing the job are not hit by it; "" where they are
 }
 
 var scenarios = []scenario{
-	{name: "handoff", says: "hand production to another member", act: (*drill).handoff, planned: true},
+	{name: "handoff", says: "hand production to another member", act: (*drill).handoff, planned: true, free: true},
 	on("kill-holder", "SIGKILL the holder, manager and node", killBoth, (*drill).holder),
 	on("kill-manager", "SIGKILL the holder's manager", killManager, (*drill).holder),
 	on("kill-node", "SIGKILL the holder's node", killNode, (*drill).holder),
-	harmless(on("kill-leader", "SIGKILL the raft leader, which is not the holder", killBoth, (*drill).leader)),
+	costless(harmless(on("kill-leader", "SIGKILL the raft leader, which is not the holder", killBoth, (*drill).leader))),
 	on("freeze-manager", "SIGSTOP the holder's manager for 0.1 to 60 s", freezeManager, (*drill).holder),
 	on("freeze-node", "SIGSTOP the holder's node for 0.1 to 60 s", freezeNode, (*drill).holder),
 	on("freeze-holder", "SIGSTOP the holder, manager and node, for 0.1 to 60 s", freezeBoth, (*drill).holder),
@@ -37,7 +38,7 @@ var scenarios = []scenario{
 	oursAlone(on("disk-stall", "the holder's disk takes no write", diskStall, (*drill).holder), "what the drill stalls is our raft log"),
 	on("clock-step", "the clock of the holder, manager and node, steps by up to 20 s", clockStep, (*drill).holder),
 	oursAlone(on("signer-slow", "the holder's key answers late, or not at all", signerSlow, (*drill).holder), "nodeos itself has the key there"),
-	{name: "rolling-restart", says: "restart every member, one after the other, each holder after a handoff", act: (*drill).rolling, planned: true},
+	{name: "rolling-restart", says: "restart every member, one after the other, each holder after a handoff", act: (*drill).rolling, planned: true, free: true},
 	harmless(on("load", "keep every core busy; see --length", busy, (*drill).holder)),
 	{name: "mix", says: "faults of all kinds on any member, also two at once, also during a handoff", needs: needsOf(faults), act: (*drill).mix},
 }
@@ -70,6 +71,11 @@ func scenarioOf(name string) (scenario, error) {
 
 func harmless(s scenario) scenario {
 	s.harmless = true
+	return s
+}
+
+func costless(s scenario) scenario {
+	s.free = true
 	return s
 }
 
