@@ -44,7 +44,7 @@ func WriteMarkdown(w io.Writer, reports []Report) error {
 			first = fmt.Sprintf("%d | %d |", r.FirstBlockMs.P50, r.FirstBlockMs.Max)
 		}
 		fmt.Fprintf(&b, "| **%s** | %d | %d | %d | %d | %d | %d | **%d** | %d | %d | %d | %d | %s %s |\n", r.Scenario, r.Runs, r.Seed, r.SlotsDue,
-			r.Missed.P50, r.Missed.P99, r.Missed.Max, r.Doubled, r.Lost, r.Unrecovered, r.FalseFailovers, r.Elsewhere, first, r.verdict())
+			r.Missed.P50, r.Missed.P99, r.Missed.Max, r.Doubled, r.Lost, r.Unrecovered, r.FalseFailovers, r.Elsewhere, first, r.findings())
 		for _, s := range r.Baselines {
 			fmt.Fprintf(&b, "| · %s | %d | | | %d | %d | %d | **%d** | %d | %d | | | | | |\n",
 				s.Name, s.Runs, s.Missed.P50, s.Missed.P99, s.Missed.Max, s.Doubled, s.Lost, s.Unrecovered)
@@ -56,12 +56,10 @@ func WriteMarkdown(w io.Writer, reports []Report) error {
 	return nil
 }
 
-func (r Report) verdict() string {
+// findings is the verdict, with the number of what is listed below the terminal's table where there is any.
+func (r Report) findings() string {
 	if n := len(r.Failures) + len(r.Outside) + len(r.Broken()); n > 0 {
 		return fmt.Sprintf("%d findings", n)
 	}
-	if !r.Passed() {
-		return "failed"
-	}
-	return "passed"
+	return r.verdict()
 }

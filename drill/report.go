@@ -123,6 +123,13 @@ func (r Report) Broken() (list []string) {
 // Passed reports whether it is OK and all that was promised was kept.
 func (r Report) Passed() bool { return r.OK() && len(r.Broken()) == 0 }
 
+func (r Report) verdict() string {
+	if r.Passed() {
+		return "passed"
+	}
+	return "failed"
+}
+
 // Write prints the report for people.
 func (r Report) Write(w io.Writer) { WriteTable(w, []Report{r}) }
 
@@ -192,10 +199,7 @@ func (r Report) WriteJSON(w io.Writer) error { return WriteJSON(w, []Report{r}) 
 func WriteJSON(w io.Writer, reports []Report) error {
 	list := slices.Clone(reports)
 	for i := range list {
-		list[i].Verdict = "failed"
-		if list[i].Passed() {
-			list[i].Verdict = "passed"
-		}
+		list[i].Verdict = list[i].verdict()
 	}
 	var v any = list
 	if len(list) == 1 {

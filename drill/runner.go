@@ -59,8 +59,10 @@ func Run(ctx context.Context, p Plan) (Report, error) {
 		if err := checkBridge(); err != nil {
 			return Report{}, err
 		}
-		if err := checkDelay(); act.name == "mix" && errors.Is(err, errNoDelay) {
-			fmt.Fprintf(p.Progress, "packet loss comes without its latency: %v\n", err)
+		if act.name == "mix" {
+			if err := checkDelay(); errors.Is(err, errNoDelay) {
+				fmt.Fprintf(p.Progress, "packet loss comes without its latency: %v\n", err)
+			}
 		}
 	}
 	r, err := campaign{p, act, ""}.run(ctx)

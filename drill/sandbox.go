@@ -377,7 +377,8 @@ func (s *Sandbox) overviewOf(ctx context.Context, m *Member) (o Overview, err er
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	return o, s.get(ctx, m.API+"/cluster", &o)
+	err = s.get(ctx, m.API+"/cluster", &o)
+	return o, err
 }
 
 // Overview is the cluster's own view.

@@ -24,7 +24,7 @@ func TestClusterDay(t *testing.T) {
 			s.Steps[i].After += span(calm)
 		}
 	}
-	r := run(t, s, options{unchecked: true, collect: false})
+	r := run(t, s, options{unchecked: true})
 	if r.verdict != nil {
 		t.Fatal(r.verdict, r.what())
 	}

@@ -46,7 +46,6 @@ func (r result) what() string {
 type options struct {
 	verbose   bool
 	unchecked bool // without the lease's history: for the speed of the cluster alone
-	collect   bool // garbage, for a long run
 }
 
 // run runs a schedule in a bubble. Its failure is returned: in a bubble nothing may end the goroutine.
