@@ -58,6 +58,7 @@ type Member struct {
 	ID      string
 	Home    string
 	API     string // URL
+	Program string // of its manager from the next start on; "": Options.Roundtable
 	host    string // listened on for raft, gossip and p2p
 	front   string // the same as the others know it: the wire's, where there is one
 	api     int

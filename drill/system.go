@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,7 +46,7 @@ func (ours) name() string { return "roundtable" }
 func (ours) nodeLog() string { return "manager.log" }
 
 func (ours) command(s *Sandbox, m *Member) (string, []string) {
-	return s.opts.Roundtable, []string{"run", "--home", m.Home}
+	return cmp.Or(m.Program, s.opts.Roundtable), []string{"run", "--home", m.Home}
 }
 
 func (ours) look(ctx context.Context, s *Sandbox) (View, error) {

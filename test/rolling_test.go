@@ -1,0 +1,138 @@
+package test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"roundtable/drill"
+)
+
+// entryVersion1 is the last commit before the log's entries got a second version (docs/decisions). A cluster must roll
+// between it and the program of today for as long as nobody used anything that is new.
+const entryVersion1 = "b19849fa1cf6e32b7291dce79412d912f9781568"
+
+// TestRollsBetweenVersions rolls a whole cluster, under a live lease on a chain where every slot is ours, from an older
+// program to this one and back: standbys first, the holder last. Each is stopped with SIGTERM and started with the other
+// program; between the first two steps production goes over and back. Nothing is missed, no manager ends by itself (an entry that it does not know ends it), and no entry is refused
+// for what it is.
+func TestRollsBetweenVersions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds older programs and takes a minute")
+	}
+	for _, from := range []string{"HEAD~1", entryVersion1} {
+		t.Run(from, func(t *testing.T) {
+			t.Parallel()
+			old := buildAt(t, from)
+			b := layOut(t, drill.Options{})
+			for _, m := range b.Members {
+				m.Program = old
+			}
+			if err := b.Start(); err != nil {
+				t.Fatal(err)
+			}
+			b.settle()
+			b.first = drill.SlotNow() + 1
+			refused := 0.0
+			for _, program := range []string{filepath.Join(built, "roundtable"), old} {
+				refused += b.roll(program)
+			}
+			r := b.check()
+			t.Logf("%s: %d slots due, %d missed, %d signed twice, %.0f entries refused", from, r.SlotsDue, r.Missed.Total, r.Doubled, refused)
+			if r.Missed.Total != 0 || refused != 0 {
+				t.Errorf("%d of %d slots were missed, %.0f entries refused", r.Missed.Total, r.SlotsDue, refused)
+			}
+		})
+	}
+}
+
+// roll moves every member to a program, the holder last, and returns how many entries the state refused meanwhile.
+func (b *box) roll(program string) (refused float64) {
+	b.t.Helper()
+	holder := b.overview().Holder()
+	for i, m := range append(b.others(holder), b.member(holder)) {
+		n, err := metric(b.t.Context(), m, "roundtable_raft_refused_total")
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		refused += n
+		ctx, cancel := context.WithTimeout(b.t.Context(), 20*time.Second)
+		err = b.StopManager(ctx, m)
+		cancel()
+		if err != nil {
+			b.t.Fatalf("%s: SIGTERM: %v", m.ID, err)
+		}
+		m.Program = program
+		if err := b.StartMember(m); err != nil {
+			b.t.Fatal(err)
+		}
+		b.settle()
+		if i == 0 { // two programs at once: production goes to the other one and back, asked of either
+			for _, to := range []string{m.ID, holder} {
+				if err := b.Handoff(b.t.Context(), b.member(to), to); err != nil {
+					b.t.Errorf("handoff to %s between two programs: %v", to, err)
+				}
+			}
+			b.settle()
+		}
+		b.t.Logf("%s runs %s, %s holds", m.ID, filepath.Base(filepath.Dir(program)), b.overview().Holder())
+	}
+	for _, m := range b.Members {
+		n, err := metric(b.t.Context(), m, "roundtable_raft_refused_total")
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		refused += n
+	}
+	return refused
+}
+
+// others are all members but one.
+func (b *box) others(id string) (list []*drill.Member) {
+	for _, m := range b.Members {
+		if m.ID != id {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+// buildAt builds the manager as it was at a commit. A checkout without history cannot be asked for it.
+func buildAt(t *testing.T, commit string) string {
+	t.Helper()
+	git := func(args ...string) (string, error) {
+		out, err := exec.CommandContext(t.Context(), "git", append([]string{"-C", ".."}, args...)...).CombinedOutput()
+		return strings.TrimSpace(string(out)), err
+	}
+	full, err := git("rev-parse", "--verify", commit+"^{commit}")
+	if err != nil {
+		t.Skipf("this checkout has no commit %s, so there is no older program to roll from: %s", commit, full)
+	}
+	dir := t.TempDir()
+	tree := filepath.Join(dir, "tree")
+	archive := filepath.Join(dir, "tree.tar")
+	if out, err := git("archive", "--format=tar", "-o", archive, full); err != nil {
+		t.Fatalf("git archive %s: %v: %s", full, err, out)
+	}
+	if err := os.Mkdir(tree, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(dir, "at-"+full[:7], "roundtable")
+	for _, c := range []*exec.Cmd{
+		exec.CommandContext(t.Context(), "tar", "-xf", archive, "-C", tree),
+		exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", program, "./cmd/roundtable"),
+	} {
+		if c.Args[0] == "go" {
+			c.Dir, c.Env = tree, append(os.Environ(), "CGO_ENABLED=0")
+		}
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Fatal(fmt.Errorf("%v: %w\n%s", c.Args, err, out))
+		}
+	}
+	return program
+}
