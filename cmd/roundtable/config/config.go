@@ -12,7 +12,7 @@ import (
 // Config is one manager's configuration. The toml names of the fields are the keys of config.toml (design/surface.md).
 // After Load, or Finish for one made in code, everything optional is filled in and every path is absolute.
 type Config struct {
-	// Sandbox is a cluster for trying things out: loopback only, no TLS.
+	// a cluster for trying things out: loopback only, no TLS, everybody is admin
 	Sandbox bool    `toml:"sandbox"`
 	Manager Manager `toml:"manager"`
 	Cluster Cluster `toml:"cluster"`
@@ -29,73 +29,73 @@ type Config struct {
 
 // Manager is this process: who it is, where it listens and how it is reached.
 type Manager struct {
-	ID        string   `toml:"id"`
-	Home      string   `toml:"home"`      // default: the folder of config.toml
-	API       string   `toml:"api"`       // host:port to listen on, as raft and gossip
-	Raft      string   `toml:"raft"`      //
-	Gossip    string   `toml:"gossip"`    // TCP and UDP
+	ID        string   `toml:"id"`        // this member's name in the cluster; it never changes
+	Home      string   `toml:"home"`      // folder for this manager's files; default: the folder of config.toml
+	API       string   `toml:"api"`       // host:port that the HTTP API listens on
+	Raft      string   `toml:"raft"`      // host:port that raft listens on (TCP)
+	Gossip    string   `toml:"gossip"`    // host:port that gossip listens on (TCP and UDP)
 	Advertise string   `toml:"advertise"` // host that the other members reach this one by; default: the host listened on
 	Join      []string `toml:"join"`      // gossip host:port of any members; empty: this one founds the cluster
 	Priority  int      `toml:"priority"`  // higher is preferred as holder
-	// NoFailover: never chosen as holder by itself. Witness: votes, has no node.
+	// never chosen as holder by itself; a handoff may still name it
 	NoFailover bool   `toml:"nofailover"`
-	Witness    bool   `toml:"witness"`
+	Witness    bool   `toml:"witness"`    // votes, has no node; [node] and [signer] must be left out
 	LogLevel   string `toml:"log_level"`  // debug, info, warn, error
 	LogFormat  string `toml:"log_format"` // text, json
 }
 
 // Cluster is what the founder writes into the cluster's state; later it is changed there and no longer here.
 type Cluster struct {
-	Name      string   `toml:"name"`
-	Producers []string `toml:"producers"` // default: the node's
+	Name      string   `toml:"name"`      // the same on all members
+	Producers []string `toml:"producers"` // accounts that this cluster signs for; default: the node's
 }
 
 // Node is the local nodeos.
 type Node struct {
-	Path           string            `toml:"path"` // of nodeos; a bare name is looked up in PATH
-	Args           []string          `toml:"args"`
-	ConfigTemplate string            `toml:"config_template"` // lines of config.ini that roundtable does not own
-	DataDir        string            `toml:"data_dir"`
-	ConfigDir      string            `toml:"config_dir"`
-	HTTP           string            `toml:"http"`      // host:port of nodeos' API; loopback only, it has no authentication
-	P2P            string            `toml:"p2p"`       // host:port to listen on
-	Peers          []string          `toml:"peers"`     // p2p host:port of others
-	Producers      []string          `toml:"producers"` // ours; default: the cluster's
-	Fence          string            `toml:"fence"`     // gate, pause
-	StopTimeout    Duration          `toml:"stop_timeout"`
-	CrashBudget    int               `toml:"crash_budget"` // ends within crash_window after which the node is no longer started
-	CrashWindow    Duration          `toml:"crash_window"`
-	Env            map[string]string `toml:"env"`
+	Path           string            `toml:"path"`            // of nodeos; a bare name is looked up in PATH
+	Args           []string          `toml:"args"`            // further arguments of nodeos
+	ConfigTemplate string            `toml:"config_template"` // file with lines of config.ini that roundtable does not own
+	DataDir        string            `toml:"data_dir"`        // nodeos' data; default: node/data in the home
+	ConfigDir      string            `toml:"config_dir"`      // config.ini and logging.json are written here; default: node/config in the home
+	HTTP           string            `toml:"http"`            // host:port of nodeos' API; loopback only, it has no authentication
+	P2P            string            `toml:"p2p"`             // host:port that nodeos' p2p listens on
+	Peers          []string          `toml:"peers"`           // p2p host:port of others
+	Producers      []string          `toml:"producers"`       // ours; default: the cluster's
+	Fence          string            `toml:"fence"`           // what keeps a node without the lease from signing: gate, the only one in this version
+	StopTimeout    Duration          `toml:"stop_timeout"`    // for nodeos to write its state after SIGTERM; killed after it, and then its database is dirty
+	CrashBudget    int               `toml:"crash_budget"`    // ends within crash_window after which the node is no longer started
+	CrashWindow    Duration          `toml:"crash_window"`    // see crash_budget
+	Env            map[string]string `toml:"env"`             // added to nodeos' environment
 }
 
 // Signer holds the keys, or reaches them.
 type Signer struct {
 	Kind    string   `toml:"kind"`     // file, keosd
-	KeyFile string   `toml:"key_file"` // private keys, one per line; mode 0600
-	URL     string   `toml:"url"`      // of keosd: http://host:port, or unix:///path
+	KeyFile string   `toml:"key_file"` // for kind = "file": private keys, one per line; mode 0600; default: keys in the home
+	URL     string   `toml:"url"`      // for kind = "keosd": http://host:port, or unix:///path
 	Timeout Duration `toml:"timeout"`  // for one signature; nodeos itself waits 400 ms
 }
 
 // Lease is how far ahead the holder may sign.
 type Lease struct {
-	Slots int `toml:"slots"` // L: slots of 500 ms
+	Slots int `toml:"slots"` // L: slots of 500 ms; more lets a longer election pass, and costs as much at a failover
 }
 
 // Raft is the raft group's timing.
 type Raft struct {
-	Heartbeat         Duration `toml:"heartbeat"`
-	Election          Duration `toml:"election"`
+	Heartbeat         Duration `toml:"heartbeat"`          // how long a follower hears nothing before it asks for an election
+	Election          Duration `toml:"election"`           // how long an election may take before the next try
 	SnapshotThreshold int      `toml:"snapshot_threshold"` // entries between two raft snapshots
 	TrailingLogs      int      `toml:"trailing_logs"`      // entries kept behind a raft snapshot
 }
 
 // TLS names the files that raft, gossip and API are secured with.
 type TLS struct {
-	Off       bool   `toml:"off"` // loopback only
-	CA        string `toml:"ca"`
-	Cert      string `toml:"cert"`
-	Key       string `toml:"key"`
-	GossipKey string `toml:"gossip_key"` // file with the 32 bytes, in base64, that gossip is encrypted with
+	Off       bool   `toml:"off"`        // no TLS at all: loopback only
+	CA        string `toml:"ca"`         // the cluster's CA certificate; default: tls/ca.pem in the home
+	Cert      string `toml:"cert"`       // this member's certificate; default: tls/cert.pem in the home
+	Key       string `toml:"key"`        // its private key, mode 0600; default: tls/key.pem in the home
+	GossipKey string `toml:"gossip_key"` // file with the 32 bytes, in base64, that gossip is encrypted with, mode 0600; default: tls/gossip.key in the home
 }
 
 // Duration is a time.Duration that is written as Go writes one: "300ms", "1m30s".
