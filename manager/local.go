@@ -14,6 +14,7 @@ import (
 	"roundtable/chain"
 	"roundtable/clock"
 	"roundtable/cmd/roundtable/config"
+	"roundtable/durable"
 	"roundtable/node"
 	"roundtable/node/gate"
 	"roundtable/pulse"
@@ -129,8 +130,8 @@ func (l *local) prepare(c *config.Config, s node.Settings) error {
 	}
 	l.bls.Store(&built.BLSKeys)
 	return errors.Join(
-		node.WriteFile(filepath.Join(c.Node.ConfigDir, "config.ini"), built.Text),
-		node.WriteFile(filepath.Join(c.Node.ConfigDir, "logging.json"), logging),
+		durable.Write(filepath.Join(c.Node.ConfigDir, "config.ini"), built.Text),
+		durable.Write(filepath.Join(c.Node.ConfigDir, "logging.json"), logging),
 	)
 }
 

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -210,23 +209,6 @@ func TestBuildLogging(t *testing.T) {
 		if b, err := BuildLogging([]byte(bad)); !IsConfigError(err) {
 			t.Errorf("%s: %s %v", bad, b, err)
 		}
-	}
-}
-
-func TestWriteFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "new", "config.ini")
-	for _, text := range []string{"one", "two"} {
-		if err := WriteFile(path, []byte(text)); err != nil {
-			t.Fatal(err)
-		}
-		if got := must[[]byte](t)(os.ReadFile(path)); string(got) != text {
-			t.Error(string(got))
-		}
-	}
-	info := must[os.FileInfo](t)(os.Stat(path))
-	left := must[[]os.DirEntry](t)(os.ReadDir(filepath.Dir(path)))
-	if info.Mode().Perm() != 0o600 || len(left) != 1 {
-		t.Errorf("%s, %d files", info.Mode(), len(left))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"roundtable/chain"
+	"roundtable/durable"
 )
 
 // TestWithSimnodeos runs the whole package against the real simnodeos binary: configuration, start, log, API, pause,
@@ -49,10 +50,10 @@ func TestWithSimnodeos(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if err := WriteFile(dir+"/config/logging.json", logging); err != nil {
+		if err := durable.Write(dir+"/config/logging.json", logging); err != nil {
 			return err
 		}
-		return WriteFile(dir+"/config/config.ini", b.Text)
+		return durable.Write(dir+"/config/config.ini", b.Text)
 	}
 	if err := prepare(); err != nil {
 		t.Fatal(err)

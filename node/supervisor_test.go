@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"roundtable/durable"
 )
 
 // rig is a supervisor with a fake nodeos in a directory of its own.
@@ -34,7 +36,7 @@ func newDir(t *testing.T, mode string) string {
 	addr := l.Addr().String()
 	_ = l.Close()
 	for path, text := range map[string]string{"config/config.ini": "http-server-address = " + addr, "data/mode": mode} {
-		if err := WriteFile(filepath.Join(dir, path), []byte(text)); err != nil {
+		if err := durable.Write(filepath.Join(dir, path), []byte(text)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -43,7 +45,7 @@ func newDir(t *testing.T, mode string) string {
 
 func setMode(t *testing.T, dir, mode string) {
 	t.Helper()
-	if err := WriteFile(filepath.Join(dir, "data/mode"), []byte(mode)); err != nil {
+	if err := durable.Write(filepath.Join(dir, "data/mode"), []byte(mode)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -474,7 +476,7 @@ func TestChainDir(t *testing.T) {
 	if got := s.chainDir("blocks") + " " + s.chainDir("state"); got != "/d/b /d/state" {
 		t.Error(got)
 	}
-	if err := WriteFile(dir+"/config/config.ini", []byte("state-dir = /fast/state # x\n")); err != nil {
+	if err := durable.Write(dir+"/config/config.ini", []byte("state-dir = /fast/state # x\n")); err != nil {
 		t.Fatal(err)
 	}
 	s.cfg.Args = []string{"--blocks-dir=/b"}

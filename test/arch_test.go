@@ -22,6 +22,8 @@ var siblings = map[string][]string{
 	"chain":           {},
 	"pulse":           {},
 	"clock":           {},
+	"durable":         {},
+	"security":        {"durable"},
 	"fsm":             {"chain"},
 	"cluster":         {"chain", "fsm", "pulse", "cluster/health"},
 	"cluster/health":  {"chain"},
