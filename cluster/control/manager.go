@@ -45,6 +45,7 @@ type Manager struct {
 	jumped          func() bool
 	watch           *watchController
 	onFatal         func(error)
+	turns           turns
 
 	clocks      clocks
 	handing     atomic.Uint64 // epoch that a handoff of ours closed and whose transfer is under way
@@ -109,7 +110,7 @@ func (m *Manager) Candidates() []Candidate {
 func (m *Manager) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	start := func(c Controller, wakes ...func() <-chan struct{}) {
-		wg.Go(func() { run(ctx, m.log, m.cluster, c, wakes...) })
+		wg.Go(func() { m.run(ctx, c, wakes...) })
 	}
 	start(&memberController{m, m.log})
 	if m.node == nil {
@@ -132,7 +133,7 @@ func (m *Manager) Run(ctx context.Context) {
 func (m *Manager) Lead(ctx context.Context, since time.Time) {
 	var wg sync.WaitGroup
 	start := func(c Controller, wakes ...func() <-chan struct{}) {
-		wg.Go(func() { run(ctx, m.log, m.cluster, c, wakes...) })
+		wg.Go(func() { m.run(ctx, c, wakes...) })
 	}
 	start(&configController{m, m.log})
 	start(&leaseController{Manager: m, log: m.log, since: chain.SlotAt(since.UnixMilli())})

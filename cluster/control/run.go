@@ -3,7 +3,6 @@ package control
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"time"
 
 	"roundtable/fsm"
@@ -23,12 +22,14 @@ const (
 )
 
 // run runs a controller until ctx ends: at every change of the state, at every wake and on a timer.
-func run(ctx context.Context, log *slog.Logger, cl Cluster, c Controller, wakes ...func() <-chan struct{}) {
-	log = log.With("controller", c.Name())
+func (m *Manager) run(ctx context.Context, c Controller, wakes ...func() <-chan struct{}) {
+	cl, log := m.cluster, m.log.With("controller", c.Name())
+	defer m.turns.ended(c.Name())
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	last := ""
 	for ctx.Err() == nil {
+		m.turns.turned(c.Name())
 		state, changed := cl.View()
 		channels := [mostWakes + 1]<-chan struct{}{changed}
 		for i, w := range wakes {
