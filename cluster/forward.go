@@ -40,7 +40,8 @@ type request struct {
 	Op      op              `json:"op"`
 	Entry   json.RawMessage `json:"entry,omitempty"`
 	Member  string          `json:"member,omitempty"`
-	LimitMs int64           `json:"limit_ms"` // how long the asker waits
+	Actor   string          `json:"actor,omitempty"` // of a removal, where the log carries actors; an entry has its own
+	LimitMs int64           `json:"limit_ms"`        // how long the asker waits
 }
 
 type response struct {
@@ -175,7 +176,7 @@ func (c *Cluster) serve(ctx context.Context, from string, req request) (uint64, 
 	case opTransfer:
 		return 0, c.transferHere(ctx, req.Member)
 	case opRemove:
-		return c.removeHere(ctx, req.Member)
+		return c.removeHere(ctx, req.Member, req.Actor)
 	}
 	return 0, fmt.Errorf("unknown request %q", req.Op)
 }

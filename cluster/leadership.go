@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"roundtable/fsm"
 	"roundtable/pulse"
 )
 
@@ -243,7 +244,23 @@ func (c *Cluster) TransferLeadership(ctx context.Context, to string) error {
 	case to == before:
 		return nil
 	}
-	return c.confirmLeader(ctx, before, to)
+	if err := c.confirmLeader(ctx, before, to); err != nil {
+		return err
+	}
+	c.noteLeader(ctx)
+	return nil
+}
+
+// noteLeader puts an operator's transfer into the history, where the log can say who that was. The transfer has happened:
+// a failure here does not undo it.
+func (c *Cluster) noteLeader(ctx context.Context) {
+	if c.actor(ctx) == "" {
+		return
+	}
+	s := c.leadership.now.Load()
+	if _, err := c.Propose(ctx, fsm.NoteLeader{Leader: s.leader, Term: c.raft.CurrentTerm()}); err != nil {
+		c.log.Warn("leadership transfer not noted in the history", "leader", s.leader, "err", err)
+	}
 }
 
 // transferHere asks raft; its nil proves nothing.

@@ -159,17 +159,24 @@ func at(servers []raft.Server, address string) (raft.Server, bool) {
 	return raft.Server{}, false
 }
 
-// removedMembers are those whose last word in the history is their removal and who have no record: gossip does not bring
-// them back. Putting a record again does, and so does the history's end (512 lines).
+// removedMembers are those that are banned, and those whose last word in the history is their removal and who have no record:
+// gossip does not bring them back. An invite does, or putting a record again; for those that are not banned also the
+// history's end (512 lines).
 func removedMembers(s *fsm.State) map[string]bool {
 	removed := map[string]bool{}
 	for _, e := range s.History {
-		if e.Kind == "member.removed" {
+		switch e.Kind {
+		case "member.removed":
 			removed[e.Subject] = true
+		case "member.invited":
+			delete(removed, e.Subject)
 		}
 	}
 	for id := range s.Members {
 		delete(removed, id)
+	}
+	for id := range s.Banned {
+		removed[id] = true
 	}
 	return removed
 }
@@ -253,9 +260,9 @@ func (c *Cluster) Remove(ctx context.Context, id string) error {
 	defer cancel()
 	index, err := c.deliver(ctx, true, func(s *standing) (uint64, error) {
 		if !s.leading {
-			return c.askLeader(ctx, s, request{Op: opRemove, Member: id})
+			return c.askLeader(ctx, s, request{Op: opRemove, Member: id, Actor: c.actor(ctx)})
 		}
-		return c.removeHere(ctx, id)
+		return c.removeHere(ctx, id, c.actor(ctx))
 	})
 	if err != nil {
 		return err
@@ -263,8 +270,9 @@ func (c *Cluster) Remove(ctx context.Context, id string) error {
 	return c.WaitIndex(ctx, index)
 }
 
-// removeHere removes a member, on the leader. Repeating it is harmless.
-func (c *Cluster) removeHere(ctx context.Context, id string) (uint64, error) {
+// removeHere removes a member, on the leader. Repeating it is harmless. While some member is at entry version 1 its id is not
+// banned: gossip still does not bring it back.
+func (c *Cluster) removeHere(ctx context.Context, id, actor string) (uint64, error) {
 	if id == c.cfg.ID {
 		if err := c.transferHere(ctx, ""); err != nil {
 			return 0, err
@@ -282,9 +290,9 @@ func (c *Cluster) removeHere(ctx context.Context, id string) (uint64, error) {
 		return 0, fmt.Errorf("%w: without %s the live voters are no majority", ErrQuorum, id)
 	}
 	var index uint64
-	if recorded {
+	if ban := state.EntryVersion() >= 2; recorded || ban && state.Banned[id] == 0 {
 		var err error
-		index, err = c.appendEntry(ctx, fsm.Entry{At: c.cfg.Now().UnixMilli(), By: c.cfg.ID, Command: fsm.RemoveMember{ID: id}})
+		index, err = c.appendEntry(ctx, fsm.Entry{At: c.cfg.Now().UnixMilli(), By: c.cfg.ID, Actor: actor, Command: fsm.RemoveMember{ID: id, Ban: ban}})
 		if err != nil && !errors.Is(err, fsm.ErrMember) {
 			return 0, err
 		}

@@ -45,7 +45,7 @@ func (c *Cluster) Propose(ctx context.Context, cmd fsm.Command, opts ...Option) 
 	if err := c.known(cmd); err != nil {
 		return 0, err
 	}
-	entry := fsm.Entry{At: c.cfg.Now().UnixMilli(), By: c.cfg.ID, Key: p.key, Command: cmd}
+	entry := fsm.Entry{At: c.cfg.Now().UnixMilli(), By: c.cfg.ID, Key: p.key, Actor: c.actor(ctx), Command: cmd}
 	index, err := c.deliver(ctx, p.key != "", func(s *standing) (uint64, error) {
 		if s.leading {
 			return c.appendEntry(ctx, entry)
@@ -152,6 +152,9 @@ func (c *Cluster) appendEntry(ctx context.Context, e fsm.Entry) (uint64, error) 
 		}
 		e.Command = cmd
 	}
+	if state, _ := c.View(); !state.NamesActors() {
+		e.Actor = "" // the proposer's state was another one
+	}
 	data, err := fsm.Encode(e)
 	if err != nil {
 		return 0, err
@@ -179,20 +182,20 @@ func (c *Cluster) appendEntry(ctx context.Context, e fsm.Entry) (uint64, error) 
 	return a.Index, a.Err
 }
 
-// known refuses a kind of command that some member does not understand.
+// known refuses a command that some member does not understand.
 func (c *Cluster) known(cmd fsm.Command) error {
 	state, _ := c.View()
-	return checkVersion(cmd.Kind(), fsm.Since(cmd.Kind()), state.EntryVersion())
+	return checkVersion(cmd.Kind(), fsm.Needs(cmd), state.EntryVersion())
 }
 
 // checkVersion is the gate before new kinds of entries. Version 1 is what every program understands: a member's record
 // with a lower one must not block its own correction.
-func checkVersion(kind string, since, everybody uint32) error {
+func checkVersion(kind string, needs, everybody uint32) error {
 	switch {
-	case since == 0:
+	case needs == 0:
 		return fmt.Errorf("%w: %q is no command of this program", ErrEntryVersion, kind)
-	case since > max(1, everybody):
-		return fmt.Errorf("%w: %q needs entry version %d, every member knows %d: upgrade the others first", ErrEntryVersion, kind, since, everybody)
+	case needs > max(1, everybody):
+		return fmt.Errorf("%w: %q needs entry version %d, every member knows %d: upgrade the others first", ErrEntryVersion, kind, needs, everybody)
 	}
 	return nil
 }

@@ -30,6 +30,33 @@ type SetCluster struct {
 // Kind names the entry.
 func (SetCluster) Kind() string { return "cluster.set" }
 
+// PatchCluster changes parts of the configuration, and nothing else of it; nil leaves a part as it is. Version 2.
+type PatchCluster struct {
+	Producers   *[]string `json:"producers,omitempty"`
+	Slots       *uint64   `json:"slots,omitempty"`
+	Maintenance *bool     `json:"maintenance,omitempty"`
+}
+
+// Kind names the entry.
+func (PatchCluster) Kind() string { return "cluster.patch" }
+
+func (c PatchCluster) apply(s *State, e Entry) error {
+	n := s.Cluster
+	if c.Producers == nil && c.Slots == nil && c.Maintenance == nil {
+		return ErrConfig.with("nothing to change is named")
+	}
+	if c.Producers != nil {
+		n.Producers = *c.Producers
+	}
+	if c.Slots != nil {
+		n.Slots = *c.Slots
+	}
+	if c.Maintenance != nil {
+		n.Maintenance = *c.Maintenance
+	}
+	return SetCluster{n}.apply(s, e)
+}
+
 func (c SetCluster) apply(s *State, e Entry) error {
 	n := c.Cluster
 	switch {
@@ -46,6 +73,24 @@ func (c SetCluster) apply(s *State, e Entry) error {
 	}
 	s.Cluster = n
 	s.note(e, "cluster.set", n.Name, "producers %v, lease of %d slots, maintenance %v", n.Producers, n.Slots, n.Maintenance)
+	return nil
+}
+
+// NoteLeader puts a line into the history: an operator moved raft's leadership. Version 2; it is proposed once the new leader
+// has committed an entry.
+type NoteLeader struct {
+	Leader string `json:"leader"`
+	Term   uint64 `json:"term"`
+}
+
+// Kind names the entry.
+func (NoteLeader) Kind() string { return "leader.transferred" }
+
+func (c NoteLeader) apply(s *State, e Entry) error {
+	if _, ok := s.Members[c.Leader]; !ok {
+		return ErrMember.with("%q", c.Leader)
+	}
+	s.note(e, "leader.transferred", c.Leader, "term %d", c.Term)
 	return nil
 }
 

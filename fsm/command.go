@@ -7,8 +7,10 @@ import (
 	"fmt"
 )
 
-// EntryVersion is the highest entry version that this program understands.
-const EntryVersion = 1
+// EntryVersion is the highest entry version that this program understands. An entry is written with the lowest version that
+// knows all of it (Needs), and nothing above version 1 is proposed before every member understands it, so that programs of
+// two versions share one log for as long as nobody uses what is new (docs/decisions/0008).
+const EntryVersion = 2
 
 // Bounds of what a proposer may put into the log, so that the state stays small whatever is asked for.
 const (
@@ -29,6 +31,7 @@ type Entry struct {
 	At      int64  // Unix ms, the proposer's clock
 	By      string // member id of the proposer
 	Key     string // idempotency key, "" for none
+	Actor   string // on whose behalf, such as "token:alice"; "" for what the cluster does by itself. Version 2
 	Command Command
 }
 
@@ -59,6 +62,12 @@ var kinds = map[string]struct {
 	FinishOperation{}.Kind():  {decoder[FinishOperation], 1},
 	ExpireOperation{}.Kind():  {decoder[ExpireOperation], 1},
 	RaiseAlarm{}.Kind():       {decoder[RaiseAlarm], 1},
+	PatchCluster{}.Kind():     {decoder[PatchCluster], 2},
+	PutToken{}.Kind():         {decoder[PutToken], 2},
+	RemoveToken{}.Kind():      {decoder[RemoveToken], 2},
+	PutInvite{}.Kind():        {decoder[PutInvite], 2},
+	UseInvite{}.Kind():        {decoder[UseInvite], 2},
+	NoteLeader{}.Kind():       {decoder[NoteLeader], 2},
 }
 
 func decoder[C Command](b []byte) (Command, error) {
@@ -83,12 +92,31 @@ func strict(b []byte, v any) error {
 // Since is the entry version that knows a kind of command; 0 for an unknown kind.
 func Since(kind string) uint32 { return kinds[kind].since }
 
+// Needs is the lowest entry version that knows a command with all that it says; 0 for an unknown kind.
+func Needs(c Command) uint32 {
+	since := Since(c.Kind())
+	if grown, ok := c.(interface{ needs() uint32 }); ok && since > 0 { // a kind that got a field later
+		since = max(since, grown.needs())
+	}
+	return since
+}
+
+// needs is the lowest version that knows all of an entry.
+func (e Entry) needs() uint32 {
+	v := Needs(e.Command)
+	if e.Actor != "" {
+		v = max(v, 2)
+	}
+	return v
+}
+
 type wire struct {
 	Version uint32          `json:"v"`
 	Kind    string          `json:"kind"`
 	At      int64           `json:"at"`
 	By      string          `json:"by,omitempty"`
 	Key     string          `json:"key,omitempty"`
+	Actor   string          `json:"actor,omitempty"`
 	Body    json.RawMessage `json:"body"`
 }
 
@@ -104,7 +132,7 @@ func Encode(e Entry) ([]byte, error) {
 	if len(e.Key) > MaxKey {
 		return nil, fmt.Errorf("fsm: an idempotency key of %d bytes: at most %d are taken", len(e.Key), MaxKey)
 	}
-	b, err := json.Marshal(wire{Since(e.Command.Kind()), e.Command.Kind(), e.At, e.By, e.Key, body})
+	b, err := json.Marshal(wire{e.needs(), e.Command.Kind(), e.At, e.By, e.Key, e.Actor, body})
 	if err == nil && len(b) > MaxEntry {
 		return nil, fmt.Errorf("fsm: a %s of %d bytes: at most %d are taken", e.Command.Kind(), len(b), MaxEntry)
 	}
@@ -129,15 +157,22 @@ func Decode(b []byte) (Entry, error) {
 	if err != nil {
 		return Entry{}, fmt.Errorf("fsm: decode %s: %w", w.Kind, err)
 	}
-	return Entry{At: w.At, By: w.By, Key: w.Key, Command: c}, nil
+	e := Entry{At: w.At, By: w.By, Key: w.Key, Actor: w.Actor, Command: c}
+	if w.Version < e.needs() {
+		return Entry{}, fmt.Errorf("fsm: decode %s: it says what version %d does not know", w.Kind, w.Version)
+	}
+	return e, nil
 }
 
 // Apply returns the state after the entry; s itself is never changed. A refused command gives a state that differs in
-// nothing but the applied index and the memory of its idempotency key. A repeated key has no second effect and gives the
-// first one's result.
+// nothing but the applied index, the memory of its idempotency key and the level of the log. A repeated key has no second
+// effect and gives the first one's result.
 func (s *State) Apply(e Entry) (*State, Result) {
 	next := *s
 	next.Index = e.Index
+	if v := e.needs(); v > 1 {
+		next.Level = max(next.Level, v)
+	}
 	if e.Key != "" {
 		for _, r := range s.Requests {
 			if r.Key == e.Key {
@@ -150,8 +185,9 @@ func (s *State) Apply(e Entry) (*State, Result) {
 		if !errors.As(err, &refusal) {
 			panic(fmt.Sprintf("fsm: %s refused with an error that is no refusal: %v", e.Command.Kind(), err))
 		}
+		level := next.Level
 		next = *s
-		next.Index = e.Index
+		next.Index, next.Level = e.Index, level
 	}
 	if e.Key != "" {
 		next.Requests = appendBounded(s.Requests, Request{e.Key, e.Index, refusal}, maxRequests)

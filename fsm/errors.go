@@ -46,5 +46,13 @@ var (
 	ErrDeadline    = &Refusal{"operation.deadline", "the step's deadline is not right for this", ""}
 	ErrHandoff     = &Refusal{"handoff.refused", "the handoff cannot be done", ""}
 	ErrRound       = &Refusal{"round.invalid", "the round record is not valid", ""}
+	ErrRemoved     = &Refusal{"member.removed", "the member was removed by an operator", "invite it again: roundtable member add"}
+	ErrToken       = &Refusal{"token.invalid", "the token is not valid", ""}
+	ErrNoToken     = &Refusal{"token.unknown", "no such token", "list them with: roundtable token list"}
+	ErrInviteBad   = &Refusal{"invite.invalid", "the invite is not valid", ""}
+	ErrInvite      = &Refusal{"invite.unknown", "no such invite", "ask for a new one: roundtable member add"}
+	ErrInviteUsed  = &Refusal{"invite.used", "the invite was used already", "if that was not you, find out who it was; ask for a new one: roundtable member add"}
+	ErrInviteLate  = &Refusal{"invite.expired", "the invite has expired", "ask for a new one: roundtable member add"}
+	ErrInviteWrong = &Refusal{"invite.mismatch", "the invite is not for this", "use the join text as it was printed, for the member that it was made for"}
 	ErrConfig      = &Refusal{"config.invalid", "the cluster configuration is not valid", ""}
 )

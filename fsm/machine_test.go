@@ -128,9 +128,9 @@ func (m *machine) draw(t *rapid.T) Command {
 		r.Finalizers = rapid.SliceOfN(rapid.SampledFrom([]string{"k1", "k2", "k3", "k4"}), 0, 2).Draw(t, "keys")
 		return PutMember{r}
 	case "set":
-		return SetMember{id, ptr(rapid.IntRange(-2, 2).Draw(t, "priority")), nil, ptr(rapid.Bool().Draw(t, "maintenance"))}
+		return SetMember{ID: id, Priority: ptr(rapid.IntRange(-2, 2).Draw(t, "priority")), Maintenance: ptr(rapid.Bool().Draw(t, "maintenance"))}
 	case "remove":
-		return RemoveMember{id}
+		return RemoveMember{ID: id}
 	case "cluster":
 		return SetCluster{Cluster{Name: "demo", ChainID: rapid.SampledFrom([]string{"", "c0ffee"}).Draw(t, "chain"), Producers: []string{"alice", "bob"}, Slots: near(t, 4, "slots")}}
 	case "round":

@@ -1,5 +1,7 @@
 package fsm
 
+import "fmt"
+
 // Member is a manager in the cluster's state. It is not the same as being in raft's configuration: a member may be
 // removed from raft by the clean-up of dead servers and keep its record.
 type Member struct {
@@ -19,10 +21,12 @@ type Member struct {
 	Finalizers   []string `json:"finalizer_keys,omitempty"` // public BLS keys of its node; no two members share one
 	Joined       int64    `json:"joined"`                   // Unix ms of its first join
 	Started      int64    `json:"started"`                  // Unix ms of this incarnation
+	Nonvoter     bool     `json:"nonvoter,omitempty"`       // an operator took its vote; version 2
 }
 
 // PutMember adds a member or renews its record at each process start: addresses, versions and the new incarnation. What
-// the operator set on the member's record (maintenance) is kept. A finalizer key that another member has is refused.
+// the operator set on the member's record (maintenance, nonvoter) is kept. A finalizer key that another member has is refused,
+// and so is a member that an operator removed, until it is invited again.
 type PutMember struct {
 	Member Member `json:"member"`
 }
@@ -33,11 +37,14 @@ type SetMember struct {
 	Priority    *int   `json:"priority,omitempty"`
 	NoFailover  *bool  `json:"nofailover,omitempty"`
 	Maintenance *bool  `json:"maintenance,omitempty"`
+	Nonvoter    *bool  `json:"nonvoter,omitempty"` // version 2; the last member with a vote keeps it
 }
 
-// RemoveMember forgets a member. The holder of an open lease is refused.
+// RemoveMember forgets a member. The holder of an open lease is refused. Ban (version 2) keeps the id out until an invite
+// lifts it; a banned id need not have a record.
 type RemoveMember struct {
-	ID string `json:"id"`
+	ID  string `json:"id"`
+	Ban bool   `json:"ban,omitempty"`
 }
 
 // Kind names the entry.
@@ -49,8 +56,25 @@ func (SetMember) Kind() string { return "member.set" }
 // Kind names the entry.
 func (RemoveMember) Kind() string { return "member.remove" }
 
+func (c PutMember) needs() uint32 { return versionIf(c.Member.Nonvoter) }
+
+func (c SetMember) needs() uint32 { return versionIf(c.Nonvoter != nil) }
+
+func (c RemoveMember) needs() uint32 { return versionIf(c.Ban) }
+
+// versionIf is the entry version of a command with a field of version 2, if it is used.
+func versionIf(used bool) uint32 {
+	if used {
+		return 2
+	}
+	return 1
+}
+
 func (c PutMember) apply(s *State, e Entry) error {
 	m := c.Member
+	if _, banned := s.Banned[m.ID]; banned {
+		return ErrRemoved.with("%q", m.ID)
+	}
 	if m.ID == "" || len(m.Incarnation) != 32 {
 		return ErrMemberBad.with("id %q, incarnation of %d digits", m.ID, len(m.Incarnation))
 	}
@@ -68,12 +92,12 @@ func (c PutMember) apply(s *State, e Entry) error {
 	}
 	old, known := s.Members[m.ID]
 	if known {
-		m.Maintenance, m.Joined = old.Maintenance, old.Joined
+		m.Maintenance, m.Nonvoter, m.Joined = old.Maintenance, old.Nonvoter, old.Joined
 	} else {
 		if len(s.Members) >= maxMembers {
 			return ErrMemberBad.with("there are %d members, the most there may be: remove the dead ones", len(s.Members))
 		}
-		m.Joined = e.At
+		m.Joined, m.Nonvoter = e.At, false
 	}
 	s.Members = withMember(s.Members, m)
 	switch {
@@ -99,20 +123,45 @@ func (c SetMember) apply(s *State, e Entry) error {
 	if c.Maintenance != nil {
 		m.Maintenance = *c.Maintenance
 	}
+	suffix := ""
+	if c.Nonvoter != nil {
+		if *c.Nonvoter && !s.votes(c.ID) {
+			return ErrLastVoter.with("%q is the last member with a vote", c.ID)
+		}
+		m.Nonvoter = *c.Nonvoter
+		suffix = fmt.Sprintf(", nonvoter %v", m.Nonvoter)
+	}
 	s.Members = withMember(s.Members, m)
-	s.note(e, "member.set", c.ID, "priority %d, nofailover %v, maintenance %v", m.Priority, m.NoFailover, m.Maintenance)
+	s.note(e, "member.set", c.ID, "priority %d, nofailover %v, maintenance %v%s", m.Priority, m.NoFailover, m.Maintenance, suffix)
 	return nil
 }
 
+// votes reports whether a member other than this one may vote.
+func (s *State) votes(but string) bool {
+	for id, m := range s.Members {
+		if id != but && !m.Nonvoter {
+			return true
+		}
+	}
+	return false
+}
+
 func (c RemoveMember) apply(s *State, e Entry) error {
-	if _, ok := s.Members[c.ID]; !ok {
+	_, known := s.Members[c.ID]
+	if !known && (!c.Ban || c.ID == "") {
 		return ErrMember.with("%q", c.ID)
 	}
 	if s.Lease.Open() && s.Lease.Holder == c.ID {
 		return ErrHolds.with("%q", c.ID)
 	}
-	if len(s.Members) == 1 {
+	if known && len(s.Members) == 1 {
 		return ErrLastVoter.with("%q", c.ID)
+	}
+	if c.Ban {
+		if known && !s.votes(c.ID) {
+			return ErrLastVoter.with("%q is the last member with a vote", c.ID)
+		}
+		s.Banned = putBounded(s.Banned, c.ID, e.At, maxBanned, func(at int64) int64 { return at })
 	}
 	members := make(map[string]Member, len(s.Members))
 	for id, m := range s.Members {

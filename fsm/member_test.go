@@ -50,7 +50,7 @@ var memberRules = []rule{
 	{name: "one member too many", on: full, do: PutMember{member("f", 0)}, want: ErrMemberBad},
 	{name: "a restart in a full house", on: full, do: PutMember{member("b", 1)}, check: func(s *State) bool { return len(s.Members) == maxMembers }},
 
-	{name: "set", on: born, do: SetMember{"b", ptr(7), ptr(true), ptr(true)}, check: func(s *State) bool {
+	{name: "set", on: born, do: SetMember{ID: "b", Priority: ptr(7), NoFailover: ptr(true), Maintenance: ptr(true)}, check: func(s *State) bool {
 		m := s.Members["b"]
 		return m.Priority == 7 && m.NoFailover && m.Maintenance
 	}},
@@ -60,11 +60,11 @@ var memberRules = []rule{
 	}},
 	{name: "set a stranger", on: born, do: SetMember{ID: "x"}, want: ErrMember},
 
-	{name: "remove", on: leased, do: RemoveMember{"b"}, check: func(s *State) bool { _, ok := s.Members["b"]; return !ok && len(s.Members) == 3 }},
-	{name: "remove a stranger", on: leased, do: RemoveMember{"x"}, want: ErrMember},
-	{name: "remove the holder", on: leased, do: RemoveMember{"a"}, want: ErrHolds},
-	{name: "remove who held", on: released, do: RemoveMember{"a"}, check: func(s *State) bool { return len(s.Members) == 3 }},
-	{name: "remove the last one", on: lonely, do: RemoveMember{"a"}, want: ErrLastVoter},
+	{name: "remove", on: leased, do: RemoveMember{ID: "b"}, check: func(s *State) bool { _, ok := s.Members["b"]; return !ok && len(s.Members) == 3 }},
+	{name: "remove a stranger", on: leased, do: RemoveMember{ID: "x"}, want: ErrMember},
+	{name: "remove the holder", on: leased, do: RemoveMember{ID: "a"}, want: ErrHolds},
+	{name: "remove who held", on: released, do: RemoveMember{ID: "a"}, check: func(s *State) bool { return len(s.Members) == 3 }},
+	{name: "remove the last one", on: lonely, do: RemoveMember{ID: "a"}, want: ErrLastVoter},
 }
 
 // A member may collide with two others at once; the refusal stands in the state when the entry has a key, so it must not

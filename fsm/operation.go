@@ -9,9 +9,10 @@ type Operation struct {
 	ID       uint64   `json:"id"` // index of the entry that started it
 	Kind     string   `json:"kind"`
 	Handoff  *Handoff `json:"handoff,omitempty"`
-	By       string   `json:"by"`      // the member that took the request
-	Started  int64    `json:"started"` // Unix ms
-	Steps    []Step   `json:"steps"`   // done and current, in order; the last is the current one while running
+	By       string   `json:"by"`              // the member that took the request
+	Actor    string   `json:"actor,omitempty"` // on whose behalf
+	Started  int64    `json:"started"`         // Unix ms
+	Steps    []Step   `json:"steps"`           // done and current, in order; the last is the current one while running
 	Outcome  Outcome  `json:"outcome"`
 	Reason   string   `json:"reason,omitempty"` // of a failure, cancellation or expiry
 	Ended    int64    `json:"ended,omitempty"`
@@ -140,7 +141,7 @@ func (FinishOperation) Kind() string { return "operation.finish" }
 func (ExpireOperation) Kind() string { return "operation.expire" }
 
 func (c StartOperation) apply(s *State, e Entry) error {
-	o := Operation{ID: e.Index, Kind: c.Name, By: e.By, Started: e.At, Outcome: Running, Deadline: c.Deadline}
+	o := Operation{ID: e.Index, Kind: c.Name, By: e.By, Actor: clip(e.Actor), Started: e.At, Outcome: Running, Deadline: c.Deadline}
 	for _, r := range s.RunningOperations() {
 		if r.Disruptive() && o.Disruptive() {
 			return ErrBusy.with("%s %d, at step %q", r.Kind, r.ID, r.Current().Name)

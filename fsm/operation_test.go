@@ -124,7 +124,7 @@ func TestNoHandoffBlocksTheNext(t *testing.T) {
 				if s.Lease.Holder == "b" {
 					return s
 				}
-				return must(t, s, RemoveMember{"b"})
+				return must(t, s, RemoveMember{ID: "b"})
 			},
 			"all restarted": func(s *State) *State { return must(t, s, PutMember{member("a", 1)}, PutMember{member("b", 1)}) },
 			"released": func(s *State) *State {

@@ -17,6 +17,9 @@ const (
 	maxWindows    = 32  // finished windows
 	maxRequests   = 256 // idempotency keys
 	maxMembers    = 64
+	maxTokens     = 64
+	maxInvites    = 64
+	maxBanned     = 256
 	maxText       = 400 // bytes of a text in the history, of an operation's reason and of a refusal's message
 )
 
@@ -34,6 +37,13 @@ type State struct {
 	Operations []Operation       `json:"operations"` // running and ended, oldest first, the ended ones bounded
 	History    []Event           `json:"history"`    // bounded
 	Requests   []Request         `json:"requests"`   // idempotency keys, oldest first, bounded
+
+	// What follows is of entry version 2 and absent until it is used: a program of version 1 reads no state that has it.
+
+	Level   uint32            `json:"level,omitempty"`   // highest entry version in the log; absent: 1
+	Tokens  map[string]Token  `json:"tokens,omitempty"`  // by id, bounded
+	Invites map[string]Invite `json:"invites,omitempty"` // by id, bounded
+	Banned  map[string]int64  `json:"banned,omitempty"`  // members that an operator removed, and when (Unix ms), bounded
 }
 
 // Event is one line of the history.
@@ -44,6 +54,7 @@ type Event struct {
 	By      string `json:"by"`    // the member that proposed it
 	Subject string `json:"subject"`
 	Text    string `json:"text,omitempty"`
+	Actor   string `json:"actor,omitempty"` // on whose behalf; absent for what the cluster did by itself
 }
 
 // Request remembers the outcome of an entry that carried an idempotency key.
@@ -58,7 +69,7 @@ func New() *State { return &State{Members: map[string]Member{}} }
 
 // note appends a line to the history.
 func (s *State) note(e Entry, kind, subject, format string, args ...any) {
-	s.History = appendBounded(s.History, Event{Index: e.Index, At: e.At, Kind: clip(kind), By: clip(e.By), Subject: clip(subject), Text: clip(fmt.Sprintf(format, args...))}, maxHistory)
+	s.History = appendBounded(s.History, Event{Index: e.Index, At: e.At, Kind: clip(kind), By: clip(e.By), Subject: clip(subject), Text: clip(fmt.Sprintf(format, args...)), Actor: clip(e.Actor)}, maxHistory)
 }
 
 // clip shortens a text to maxText bytes at most, between two runes: half a rune would not survive a raft snapshot.
@@ -102,6 +113,10 @@ func (s *State) EntryVersion() uint32 {
 	}
 	return lowest
 }
+
+// NamesActors reports whether an entry may say on whose behalf it is: that needs version 2 of every member, and it is left out
+// as well while nothing else of version 2 was ever used, so that the members can still go back to a program of version 1.
+func (s *State) NamesActors() bool { return s.Level >= 2 && s.EntryVersion() >= 2 }
 
 // snapshotVersion is the layout of Marshal's output.
 const snapshotVersion = 1

@@ -27,7 +27,7 @@ func TestAKeyHasOneEffect(t *testing.T) {
 	sameBut(t, s1, s2, "")
 
 	// A refusal is remembered as well, even where the command would now be accepted.
-	bad := stamp(s2, RemoveMember{"a"})
+	bad := stamp(s2, RemoveMember{ID: "a"})
 	bad.Key = "remove-a"
 	s3, r3 := s2.Apply(bad)
 	if !errors.Is(r3.Err, ErrHolds) {
@@ -82,7 +82,7 @@ func TestTextsAreClippedBetweenRunes(t *testing.T) {
 			t.Fatalf("clipped to %d bytes", len(got))
 		}
 		s := must(t, born(t), RaiseAlarm{text, text, text})
-		s, r := s.Apply(Entry{Index: 99, Key: "k", Command: RemoveMember{text}})
+		s, r := s.Apply(Entry{Index: 99, Key: "k", Command: RemoveMember{ID: text}})
 		if len(refusal(r).Message) > maxText {
 			t.Fatal("a refusal's message is not bounded")
 		}
@@ -132,7 +132,7 @@ func TestDecodeNeverGuesses(t *testing.T) {
 		"no kind":               `{"v":1,"at":1,"body":{}}`,
 		"unknown kind":          `{"v":1,"kind":"lease.steal","at":1,"body":{}}`,
 		"no version":            strings.Replace(string(good), `"v":1`, `"v":0`, 1),
-		"newer version":         strings.Replace(string(good), `"v":1`, `"v":2`, 1),
+		"newer version":         strings.Replace(string(good), `"v":1`, `"v":3`, 1),
 		"unknown field":         strings.Replace(string(good), `"v":1`, `"v":1,"ttl":3`, 1),
 		"unknown field in body": strings.Replace(string(good), `"epoch":1`, `"epoch":1,"force":true`, 1),
 		"negative slot":         strings.Replace(string(good), `"last":2`, `"last":-2`, 1),

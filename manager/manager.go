@@ -37,7 +37,7 @@ type Options struct {
 	Version string
 	Log     *slog.Logger
 	Now     func() time.Time
-	Ready   func() // called once, when the manager serves its API and its controllers run
+	Ready   func(Live) // called once, when the manager serves its API and its controllers run
 }
 
 // Run runs one manager until ctx ends, then closes it in order: a holder hands production over first. hurry, if it ends
@@ -67,7 +67,7 @@ func Run(ctx, hurry context.Context, c *config.Config, o Options) (err error) {
 		return err
 	}
 	if o.Ready != nil {
-		o.Ready()
+		o.Ready(Live{m})
 	}
 	select {
 	case <-ctx.Done():
@@ -135,7 +135,7 @@ func (m *manager) open(ctx context.Context) error {
 		ID: c.Manager.ID, Incarnation: m.incarnation, Raft: c.RaftAddr(), API: c.APIURL(), Priority: c.Manager.Priority, NoFailover: c.Manager.NoFailover,
 		Witness: c.Manager.Witness, EntryVersion: fsm.EntryVersion, Version: m.opts.Version, Fence: c.Node.Fence, Started: m.opts.Now().UnixMilli(),
 	}
-	conf := control.Config{OnFatal: m.fail, Now: m.opts.Now, Log: m.log.With("part", "control")}
+	conf := control.Config{OnFatal: m.fail, Now: m.opts.Now, MinSlots: uint64(c.Raft.MinSlots()), Log: m.log.With("part", "control")}
 	if c.Sandbox {
 		conf.Hold = holdFile(os.Getenv(EnvHold))
 	}

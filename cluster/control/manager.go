@@ -29,6 +29,8 @@ type Config struct {
 	// Jumped reports whether this machine's wall clock jumped since the process started: nothing is granted or extended by it
 	// any more. nil: it never does.
 	Jumped func() bool
+	// MinSlots is the shortest lease that the raft timing of this manager allows; 0: any.
+	MinSlots uint64
 }
 
 // Manager runs the controllers of one member.
@@ -45,6 +47,7 @@ type Manager struct {
 	jumped          func() bool
 	watch           *watchController
 	onFatal         func(error)
+	minSlots        uint64
 	turns           turns
 
 	clocks      clocks
@@ -69,7 +72,7 @@ func NewManager(c Config) *Manager {
 	}
 	m := &Manager{
 		id: c.Record.ID, incarnation: c.Record.Incarnation, record: c.Record, first: c.First,
-		cluster: c.Cluster, node: c.Node, gate: c.Gate, now: c.Now, log: c.Log, onFatal: c.OnFatal, hold: c.Hold, jumped: c.Jumped,
+		cluster: c.Cluster, node: c.Node, gate: c.Gate, now: c.Now, log: c.Log, onFatal: c.OnFatal, hold: c.Hold, jumped: c.Jumped, minSlots: c.MinSlots,
 	}
 	m.watch = &watchController{Manager: m, log: m.log}
 	return m

@@ -39,6 +39,10 @@ func (r Raft) WorstElection() time.Duration {
 	return time.Duration(float64(measuredElection) * float64(max(r.Election, r.Heartbeat)) / float64(measuredTimeout))
 }
 
+// MinSlots is the shortest lease that outlasts the worst election and two slots: an election must not move production. It may
+// be more than a lease may have.
+func (r Raft) MinSlots() int { return int((r.WorstElection()+2*slot)/slot) + 1 }
+
 // validate reports everything that may not stay so.
 func (c *Config) validate() error {
 	var found problems
@@ -160,14 +164,13 @@ func (c *Config) checkTiming(found *problems) {
 	}
 	if n := c.Lease.Slots; n < 1 || n > maxLeaseSlots {
 		found.add(c, "lease.slots", "4 suits raft timeouts of 300ms", "must be 1 to %d", maxLeaseSlots)
-	} else if need := r.WorstElection() + 2*slot; time.Duration(n)*slot <= need {
-		least := int(need/slot) + 1
+	} else if least := r.MinSlots(); n < least {
 		hint := fmt.Sprintf("set lease.slots = %d, or shorten raft.election", least)
 		if least > maxLeaseSlots {
 			hint = "shorten raft.heartbeat and raft.election"
 		}
 		found.add(c, "lease.slots", hint, "%d slots are %s; an election (up to %s with raft.election = %s) and 2 slots take %s, so an election could move production",
-			n, time.Duration(n)*slot, r.WorstElection().Round(time.Millisecond), r.Election, need.Round(time.Millisecond))
+			n, time.Duration(n)*slot, r.WorstElection().Round(time.Millisecond), r.Election, (r.WorstElection() + 2*slot).Round(time.Millisecond))
 	}
 }
 

@@ -1,0 +1,104 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"roundtable/chain"
+	"roundtable/fsm"
+)
+
+// What operators change at once, each by one entry. All return the index under which it took effect, once that is applied on
+// this member; a *fsm.Refusal where the state does not take it. key is an idempotency key, "" for none: a repeat with the same
+// key has no second effect.
+
+// ErrOperationLate is the refusal of a cancellation that comes when the operation can no longer be stopped without harm.
+var ErrOperationLate = &fsm.Refusal{
+	Rule: "operation.late", Message: "the operation has gone too far to be canceled", Hint: "let it end: it has a deadline of its own; then undo it with another one",
+}
+
+// SetMaintenance sets or ends the maintenance of one member, or of the whole cluster where member is "".
+func (m *Manager) SetMaintenance(ctx context.Context, member string, on bool, key string) (uint64, error) {
+	if member != "" {
+		return m.SetMember(ctx, fsm.SetMember{ID: member, Maintenance: &on}, key)
+	}
+	return m.PatchCluster(ctx, fsm.PatchCluster{Maintenance: &on}, key)
+}
+
+// SetMember changes what operators may change of a member. Taking a vote away is refused by the leader where the live voters
+// that remain would be no majority.
+func (m *Manager) SetMember(ctx context.Context, c fsm.SetMember, key string) (uint64, error) {
+	return m.cluster.Propose(ctx, c, key)
+}
+
+// PatchCluster changes parts of the cluster's configuration. A lease that is too short for this manager's raft timing is
+// refused: an election could move production.
+func (m *Manager) PatchCluster(ctx context.Context, c fsm.PatchCluster, key string) (uint64, error) {
+	if c.Slots != nil && *c.Slots < m.minSlots {
+		return 0, &fsm.Refusal{
+			Rule:    fsm.ErrConfig.Rule,
+			Message: fmt.Sprintf("%d slots are %s, shorter than the worst election and 2 slots", *c.Slots, time.Duration(*c.Slots)*chain.SlotMillis*time.Millisecond),
+			Hint:    fmt.Sprintf("take at least %d, or shorten [raft] election on every member first", m.minSlots),
+		}
+	}
+	if s, _ := m.cluster.View(); s.EntryVersion() >= fsm.Needs(c) || s.Cluster.Name == "" {
+		return m.cluster.Propose(ctx, c, key)
+	}
+	// Some member does not know this entry yet: the whole configuration does the same, if nobody else changes it meanwhile.
+	s, _ := m.cluster.View()
+	whole := s.Cluster
+	if c.Producers != nil {
+		whole.Producers = *c.Producers
+	}
+	if c.Slots != nil {
+		whole.Slots = *c.Slots
+	}
+	if c.Maintenance != nil {
+		whole.Maintenance = *c.Maintenance
+	}
+	return m.cluster.Propose(ctx, fsm.SetCluster{Cluster: whole}, key)
+}
+
+// Cancel ends an operation where that is safe: before anything was stopped. Otherwise ErrOperationLate. A canceled one is
+// canceled: asking again is no error.
+func (m *Manager) Cancel(ctx context.Context, id uint64, _ string) (uint64, error) {
+	for {
+		s, _ := m.cluster.View()
+		o, ok := s.Operation(id)
+		step := o.Current().Name
+		switch {
+		case ok && o.Outcome == fsm.Canceled:
+			return s.Index, nil
+		case ok && o.Outcome == fsm.Running && step != fsm.StepValidate && step != fsm.StepAwait:
+			return 0, &fsm.Refusal{Rule: ErrOperationLate.Rule, Message: fmt.Sprintf("%s: %s %d is at %q", ErrOperationLate.Message, o.Kind, id, step), Hint: ErrOperationLate.Hint}
+		}
+		// An unknown operation and one that has ended are the state's to refuse. The step makes it atomic: a holder that goes
+		// on to the next one meanwhile makes the state refuse this, and we look again.
+		index, err := m.cluster.Propose(ctx, fsm.FinishOperation{ID: id, Step: step, Outcome: fsm.Canceled, Reason: "by an operator"}, "")
+		if !errors.Is(err, fsm.ErrStep) || ctx.Err() != nil {
+			return index, err
+		}
+	}
+}
+
+// PutToken adds a token.
+func (m *Manager) PutToken(ctx context.Context, t fsm.Token, key string) (uint64, error) {
+	return m.cluster.Propose(ctx, fsm.PutToken{Token: t}, key)
+}
+
+// RemoveToken takes a token away.
+func (m *Manager) RemoveToken(ctx context.Context, id, key string) (uint64, error) {
+	return m.cluster.Propose(ctx, fsm.RemoveToken{ID: id}, key)
+}
+
+// PutInvite invites a member.
+func (m *Manager) PutInvite(ctx context.Context, n fsm.Invite, key string) (uint64, error) {
+	return m.cluster.Propose(ctx, fsm.PutInvite{Invite: n}, key)
+}
+
+// UseInvite uses an invite up for a member.
+func (m *Manager) UseInvite(ctx context.Context, c fsm.UseInvite, key string) (uint64, error) {
+	return m.cluster.Propose(ctx, c, key)
+}
