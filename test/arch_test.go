@@ -21,17 +21,18 @@ const module = "roundtable"
 var siblings = map[string][]string{
 	"chain":           {},
 	"pulse":           {},
+	"meter":           {},
 	"clock":           {},
 	"durable":         {},
 	"security":        {"durable"},
 	"fsm":             {"chain"},
-	"cluster":         {"chain", "fsm", "pulse", "cluster/health"},
+	"cluster":         {"chain", "fsm", "pulse", "meter", "cluster/health"},
 	"cluster/health":  {"chain"},
-	"cluster/control": {"chain", "fsm", "cluster/health"},
-	"node":            {"chain", "pulse"},
+	"cluster/control": {"chain", "fsm", "meter", "cluster/health"},
+	"node":            {"chain", "pulse", "meter"},
 	"backup":          {"chain"},
 	"test/baseline":   {}, // what it shows must not be due to code of ours
-	"api":             {"chain", "fsm", "cluster", "cluster/health", "cluster/control"},
+	"api":             {"chain", "fsm", "meter", "cluster", "cluster/health", "cluster/control"},
 }
 
 // only says which folders may import what others must not: raft is the business of cluster (and of the baseline that the

@@ -50,7 +50,7 @@ func (g *Gate) sign(ctx context.Context, q request) (signature string, signed Si
 		record = *r
 	}
 	g.given = max(g.given, record.Slot)
-	g.count.signatures++
+	g.count.signatures.Add(1)
 	g.count.lastReason = ""
 	g.notify()
 	return signature, record, nil
@@ -175,7 +175,7 @@ func (g *Gate) refusal(reason, detail string, q request) Refusal {
 			r.Slot, r.Num = g.run.block.slot, g.run.block.num
 		}
 	}
-	g.count.refused[reason]++
+	g.count.refused.Add(reason, 1)
 	log := g.cfg.Log.Debug
 	if g.count.lastReason != reason {
 		log = g.cfg.Log.Warn

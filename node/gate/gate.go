@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"roundtable/chain"
+	"roundtable/meter"
 	"roundtable/node/k1"
 )
 
@@ -104,14 +105,6 @@ type Gate struct {
 	jumped      time.Duration // the first jump seen, for good
 }
 
-type counters struct {
-	signatures, mismatches, oddities, dropped uint64
-	refused                                   map[string]uint64
-	lastRequest                               time.Time
-	lastReason                                string
-	latency                                   Histogram
-}
-
 // New checks the configuration and makes a gate that permits nothing. It starts nothing.
 func New(cfg Config) (*Gate, error) {
 	if cfg.Socket == "" || len(cfg.Producers) == 0 || cfg.Signer == nil {
@@ -124,8 +117,8 @@ func New(cfg Config) (*Gate, error) {
 		jumps: jumpWatch{read: shifted(cfg.WallShift)},
 		cfg:   cfg, keys: map[k1.PublicKey]string{}, ours: map[string]bool{}, answers: map[chain.Slot][]string{},
 		buf: newPacketBuffer(), turn: make(chan struct{}, 1), changed: make(chan struct{}),
-		count: counters{refused: map[string]uint64{}, latency: newHistogram()},
 	}
+	g.count.begin()
 	for _, p := range cfg.Producers {
 		if !isName(p) {
 			return nil, fmt.Errorf("%w: %q is not an account name", ErrConfig, p)
@@ -227,7 +220,7 @@ func (g *Gate) Produced(num uint32, id string, slot chain.Slot) error {
 		err = fmt.Errorf("%w: slot %d is block %s, known as %s", ErrMismatch, slot, id, r.ID)
 	}
 	if err != nil {
-		g.count.mismatches++
+		g.count.mismatches.Add(1)
 		g.cfg.Log.Error("produced block does not agree with the gate", "error", err, "slot", slot, "num", num, "id", id)
 		return err
 	}
@@ -250,7 +243,7 @@ func (g *Gate) Confirm(b chain.Block, signature string) error {
 		return nil
 	}
 	if r.Num != b.Num || !slices.Contains(g.answers[b.Slot], signature) {
-		g.count.mismatches++
+		g.count.mismatches.Add(1)
 		return fmt.Errorf("%w: block %d %s in slot %d carries a signature that this gate did not give; it was asked for block %d", ErrMismatch, b.Num, b.ID, b.Slot, r.Num)
 	}
 	r.ID = b.ID // whatever the log said
@@ -287,9 +280,13 @@ func (g *Gate) Events() <-chan struct{} {
 }
 
 func (g *Gate) notify() {
+	g.count.stand(g.open(), g.sealed)
 	close(g.changed)
 	g.changed = make(chan struct{})
 }
+
+// open reports whether a block in the permit's range could be signed.
+func (g *Gate) open() bool { return g.sealed == "" && g.permit.Epoch > g.closed }
 
 // lastOf is the newest record of an epoch; the zero Signed if none. Old epochs may be forgotten: they are over anyway.
 func (g *Gate) lastOf(epoch uint64) Signed {
@@ -312,24 +309,24 @@ func (g *Gate) recordOf(slot chain.Slot) *Signed {
 
 // Status is a snapshot for people, metrics and controllers.
 type Status struct {
-	Permit      Permit            `json:"permit"`
-	Closed      uint64            `json:"closed"`           // this epoch and all before it are over
-	Sealed      string            `json:"sealed,omitempty"` // why the gate is closed for good
-	Open        bool              `json:"open"`             // a block in the permit's range could be signed
-	Highest     chain.Slot        `json:"highest"`          // highest slot ever recorded
-	Given       chain.Slot        `json:"given"`            // highest slot for which there is a signature
-	LastStarted chain.Slot        `json:"last_started"`
-	Last        Signed            `json:"last"`      // newest record
-	Confirmed   chain.Block       `json:"confirmed"` // newest block of the node's chain that carries a signature of ours
-	Block       Announced         `json:"block"`
-	Run         uint64            `json:"run"` // how often Open was called
-	LastRequest time.Time         `json:"last_request"`
-	Signatures  uint64            `json:"signatures"`
-	Refused     map[string]uint64 `json:"refused"`    // by reason
-	Mismatches  uint64            `json:"mismatches"` // blocks that Produced found not to agree
-	Oddities    uint64            `json:"oddities"`   // packets on stdout that fit no log line
-	Dropped     uint64            `json:"dropped"`    // lines OnLine was too slow for
-	SignSeconds Histogram         `json:"sign_seconds"`
+	Permit      Permit             `json:"permit"`
+	Closed      uint64             `json:"closed"`           // this epoch and all before it are over
+	Sealed      string             `json:"sealed,omitempty"` // why the gate is closed for good
+	Open        bool               `json:"open"`             // a block in the permit's range could be signed
+	Highest     chain.Slot         `json:"highest"`          // highest slot ever recorded
+	Given       chain.Slot         `json:"given"`            // highest slot for which there is a signature
+	LastStarted chain.Slot         `json:"last_started"`
+	Last        Signed             `json:"last"`      // newest record
+	Confirmed   chain.Block        `json:"confirmed"` // newest block of the node's chain that carries a signature of ours
+	Block       Announced          `json:"block"`
+	Run         uint64             `json:"run"` // how often Open was called
+	LastRequest time.Time          `json:"last_request"`
+	Signatures  uint64             `json:"signatures"`
+	Refused     map[string]uint64  `json:"refused"`    // by reason
+	Mismatches  uint64             `json:"mismatches"` // blocks that Produced found not to agree
+	Oddities    uint64             `json:"oddities"`   // packets on stdout that fit no log line
+	Dropped     uint64             `json:"dropped"`    // lines OnLine was too slow for
+	SignSeconds meter.Distribution `json:"sign_seconds"`
 }
 
 // Announced is the block that nodeos last said it is building.
@@ -345,14 +342,11 @@ func (g *Gate) Status() Status {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s := Status{
-		Permit: g.permit, Closed: g.closed, Sealed: g.sealed, Open: g.sealed == "" && g.permit.Epoch > g.closed,
+		Permit: g.permit, Closed: g.closed, Sealed: g.sealed, Open: g.open(),
 		Highest: g.highest, Given: g.given, LastStarted: g.lastStarted, Run: g.runs, LastRequest: g.count.lastRequest,
-		Signatures: g.count.signatures, Refused: make(map[string]uint64, len(g.count.refused)),
-		Confirmed: g.confirmed, Mismatches: g.count.mismatches, Oddities: g.count.oddities, Dropped: g.count.dropped,
-		SignSeconds: g.count.latency.clone(), Block: Announced{Phase: phaseNone.String()},
-	}
-	for reason, n := range g.count.refused {
-		s.Refused[reason] = n
+		Signatures: g.count.signatures.Load(), Refused: g.count.refused.Read(),
+		Confirmed: g.confirmed, Mismatches: g.count.mismatches.Load(), Oddities: g.count.oddities.Load(), Dropped: g.count.dropped.Load(),
+		SignSeconds: g.count.latency.Read(), Block: Announced{Phase: phaseNone.String()},
 	}
 	if n := len(g.records); n > 0 {
 		s.Last = *g.records[n-1]

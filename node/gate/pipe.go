@@ -147,7 +147,7 @@ func (g *Gate) packet(r *run, p []byte) {
 	text, trusted, done, odd := r.frame.feed(p)
 	if odd {
 		r.block.void()
-		if g.count.oddities++; g.count.oddities == 1 {
+		if g.count.oddities.Add(1) == 1 {
 			g.cfg.Log.Warn("nodeos' stdout holds what is no log line; the block it announced is not trusted", "run", r.id)
 		}
 	}
@@ -165,7 +165,7 @@ func (g *Gate) packet(r *run, p []byte) {
 		select {
 		case r.lines <- bytes.Clone(text):
 		default:
-			g.count.dropped++
+			g.count.dropped.Add(1)
 		}
 	}
 }

@@ -28,6 +28,12 @@ const (
 	ReasonClientGone     = "client_gone"     // nodeos hung up before the decision; nothing was recorded [S6]
 )
 
+// reasons are all of them.
+var reasons = []string{
+	ReasonNoLease, ReasonClosed, ReasonSealed, ReasonOutOfRange, ReasonBelowHighest, ReasonNoLine, ReasonStaleLine, ReasonNotOurs,
+	ReasonTooFarAhead, ReasonDigestMismatch, ReasonSecondDigest, ReasonWrongKey, ReasonBadRequest, ReasonSignerError, ReasonClientGone,
+}
+
 // Refusal is a request that got no signature.
 type Refusal struct {
 	Reason string     `json:"reason"`

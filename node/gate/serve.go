@@ -137,9 +137,7 @@ func (g *Gate) serve(ctx context.Context, c *net.UnixConn, runs uint64) {
 		g.answer(c, response(http.StatusCreated, []byte(`"`+signature+`"`)))
 	}
 	if signed.Slot != 0 {
-		g.mu.Lock()
-		g.count.latency.observe(time.Since(began))
-		g.mu.Unlock()
+		g.count.latency.Observe(time.Since(began))
 		if g.cfg.OnSigned != nil {
 			g.cfg.OnSigned(signed)
 		}
