@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -77,12 +80,8 @@ func openLocal(ctx context.Context, c *config.Config, moved *clock.Clock, now fu
 	if err := prepare(ctx); err != nil { // a bad template must stop the start, not the first run of nodeos
 		return l, err
 	}
-	var env []string
-	for k, v := range c.Node.Env {
-		env = append(env, k+"="+v)
-	}
 	l.supervisor, err = node.New(node.Config{
-		Path: c.Node.Path, ConfigDir: c.Node.ConfigDir, DataDir: c.Node.DataDir, Args: c.Node.Args, Env: append(os.Environ(), env...),
+		Path: c.Node.Path, ConfigDir: c.Node.ConfigDir, DataDir: c.Node.DataDir, Args: c.Node.Args, Env: nodeEnv(os.Environ(), c.Node.Env),
 		Pipeline: l.pipeline, Client: l.client, Prepare: prepare, Stdout: l.gate.Open,
 		StopTimeout: c.Node.StopTimeout.D(), Budget: node.Budget{Exits: c.Node.CrashBudget, Window: c.Node.CrashWindow.D()},
 		Log: log.With("part", "node"), Now: now,
@@ -105,6 +104,20 @@ func openLocal(ctx context.Context, c *config.Config, moved *clock.Clock, now fu
 	})
 	l.node.monitor = l.monitor
 	return l, l.gate.Listen()
+}
+
+// own is the environment that is for this program and not for nodeos: tokens, and the service manager's sockets.
+var own = []string{"ROUNDTABLE_", "NOTIFY_SOCKET=", "WATCHDOG_", "LISTEN_", "JOURNAL_STREAM="}
+
+// nodeEnv is nodeos' environment: ours without what is for this program alone, and what the configuration adds.
+func nodeEnv(environ []string, added map[string]string) []string {
+	env := slices.DeleteFunc(slices.Clone(environ), func(v string) bool {
+		return slices.ContainsFunc(own, func(prefix string) bool { return strings.HasPrefix(v, prefix) })
+	})
+	for _, name := range slices.Sorted(maps.Keys(added)) {
+		env = append(env, name+"="+added[name])
+	}
+	return env
 }
 
 // prepare writes what nodeos reads at its start.

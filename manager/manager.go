@@ -37,7 +37,7 @@ type Options struct {
 	Version string
 	Log     *slog.Logger
 	Now     func() time.Time
-	Ready   func() // called once, when the manager serves its API and its controllers run
+	Ready   func(Live) // called once, when the manager serves its API and its controllers run
 }
 
 // Run runs one manager until ctx ends, then closes it in order: a holder hands production over first. hurry, if it ends
@@ -67,7 +67,7 @@ func Run(ctx, hurry context.Context, c *config.Config, o Options) (err error) {
 		return err
 	}
 	if o.Ready != nil {
-		o.Ready()
+		o.Ready(Live{m})
 	}
 	select {
 	case <-ctx.Done():

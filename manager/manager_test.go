@@ -93,7 +93,7 @@ func TestWitness(t *testing.T) {
 	for range 2 {
 		ctx, cancel := context.WithCancel(t.Context())
 		ready, ended := make(chan struct{}), make(chan error, 1)
-		go func() { ended <- Run(ctx, t.Context(), c, Options{Ready: func() { close(ready) }}) }()
+		go func() { ended <- Run(ctx, t.Context(), c, Options{Ready: func(Live) { close(ready) }}) }()
 		select {
 		case <-ready:
 		case err := <-ended:

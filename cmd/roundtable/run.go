@@ -9,10 +9,9 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"syscall"
-	"time"
 
-	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"roundtable/cmd/roundtable/config"
@@ -51,12 +50,14 @@ func oneProcessor() {
 	}
 }
 
-// runManager runs a manager until a signal, telling systemd (where it listens) when it is ready, alive and stopping.
+// runManager runs a manager until a signal, telling systemd (where it listens) when it is ready, what it does, that it lives
+// and that it stops.
 func runManager(parent context.Context, conf *config.Config, logTo io.Writer) error {
 	ctx, stop := context.WithCancelCause(parent)
 	defer stop(nil)
 	hurry, hurryUp := context.WithCancel(context.WithoutCancel(parent))
 	defer hurryUp()
+	bound := manager.StopBound(conf.Node.StopTimeout.D())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
@@ -67,47 +68,40 @@ func runManager(parent context.Context, conf *config.Config, logTo io.Writer) er
 				return
 			case s := <-signals:
 				if n == 0 {
-					_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
 					stop(fmt.Errorf("signal %s", s))
+					notifyStopping(bound)
 				} else {
 					hurryUp()
 				}
 			}
 		}
 	}()
-	ready := func() {
-		_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
-		go watchdog(ctx)
+	log := newLogger(conf, logTo)
+	var told sync.WaitGroup
+	defer told.Wait() // after stop
+	defer stop(nil)
+	ready := func(live manager.Live) {
+		told.Go(func() { notifyRunning(ctx, log, live) })
 	}
-	return manager.Run(ctx, hurry, conf, manager.Options{Version: version, Log: newLogger(conf, logTo), Ready: ready})
+	return manager.Run(ctx, hurry, conf, manager.Options{Version: version, Log: log, Ready: ready})
 }
 
-// watchdog tells systemd that the process lives, at half the interval it asks for.
-func watchdog(ctx context.Context) {
-	interval, err := daemon.SdWatchdogEnabled(false)
-	if err != nil || interval == 0 {
-		return
-	}
-	tick := time.NewTicker(interval / 2)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
-		}
-	}
-}
-
+// newLogger writes what the configuration asks for; to the journal with the level that it reads.
 func newLogger(conf *config.Config, w io.Writer) *slog.Logger {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(conf.Manager.LogLevel)); err != nil {
 		level = slog.LevelInfo
 	}
 	o := &slog.HandlerOptions{Level: level}
-	if conf.Manager.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, o)).With("member", conf.Manager.ID)
+	build := func(w io.Writer) slog.Handler {
+		if conf.Manager.LogFormat == "json" {
+			return slog.NewJSONHandler(w, o)
+		}
+		return slog.NewTextHandler(w, o)
 	}
-	return slog.New(slog.NewTextHandler(w, o)).With("member", conf.Manager.ID)
+	h := build(w)
+	if toJournal(w, os.Getenv("JOURNAL_STREAM")) {
+		h = newJournalHandler(w, build)
+	}
+	return slog.New(h).With("member", conf.Manager.ID)
 }
