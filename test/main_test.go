@@ -47,7 +47,7 @@ func layOut(t *testing.T, o drill.Options) *box {
 	}
 	b := &box{t: t, hold: filepath.Join(dir, "hold")}
 	o.Dir, o.Roundtable, o.Nodeos = dir, filepath.Join(built, "roundtable"), filepath.Join(built, "simnodeos")
-	o.Env = []string{manager.EnvHold + "=" + b.hold}
+	o.Env = append(o.Env, manager.EnvHold+"="+b.hold)
 	if b.Sandbox, err = drill.NewSandbox(o); err != nil {
 		t.Fatal(err)
 	}
