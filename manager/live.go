@@ -11,14 +11,14 @@ import (
 // Live is what a running manager tells whoever watches over its process. Any goroutine may ask.
 type Live struct{ m *manager }
 
-// stuck is how long a controller may not come round: what one does is bounded by a few seconds.
-const stuck = 20 * time.Second
+// Stuck is how long a controller may not come round: what one does is bounded by a few seconds.
+const Stuck = 20 * time.Second
 
 // Check returns nil when the program does its work: the disk and raft's main loop answer, and every controller turns.
 // It does not ask whether the cluster has a leader or the node is well: a new process would not mend that. It blocks for as
 // long as raft's main loop does; one call at a time.
 func (l Live) Check(ctx context.Context) error {
-	if name, silent := l.m.control.Slowest(); silent > stuck {
+	if name, silent := l.m.control.Slowest(); silent > Stuck {
 		return fmt.Errorf("manager: the controller %q has hung for %s", name, silent.Round(time.Second))
 	}
 	return l.m.cluster.Alive(ctx)
