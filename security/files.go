@@ -1,0 +1,197 @@
+package security
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"roundtable/durable"
+)
+
+// Files says where a member's files are. CAKey is on the member that founded the cluster, and wherever else the operator
+// put it: the members without it ask those.
+type Files struct {
+	CA    string // certificates of the CAs that are believed; while one CA takes over from another, of both
+	CAKey string // may be missing
+	Cert  string // this member's certificate, followed by its CA's
+	Key   string
+}
+
+// InHome is where init puts them.
+func InHome(home string) Files {
+	dir := filepath.Join(home, "tls")
+	return Files{CA: filepath.Join(dir, "ca.pem"), CAKey: filepath.Join(dir, "ca.key"), Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
+}
+
+// next is where a new key waits until the certificate for it is in place.
+func (f Files) next() string { return f.Key + ".next" }
+
+// GossipKeySize is what memberlist takes for AES-256.
+const GossipKeySize = 32
+
+// NewGossipKey draws the key that gossip is encrypted with, as its file holds it.
+func NewGossipKey() []byte {
+	b := make([]byte, GossipKeySize)
+	_, _ = rand.Read(b) // never fails
+	return append([]byte(base64.StdEncoding.EncodeToString(b)), '\n')
+}
+
+// ParseGossipKey reads such a file.
+func ParseGossipKey(text []byte) ([]byte, error) {
+	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil || len(key) != GossipKeySize {
+		return nil, fmt.Errorf("security: the gossip key must be %d bytes in base64", GossipKeySize)
+	}
+	return key, nil
+}
+
+// material is what a member's files hold: a pair that belongs together, and the CAs that are believed.
+type material struct {
+	text [3][]byte // of CA, Cert, Key: to see whether anything changed
+	pair tls.Certificate
+	cas  []*x509.Certificate
+	pool *x509.CertPool
+}
+
+func (m *material) leaf() *x509.Certificate { return m.pair.Leaf }
+
+// read reads a member's files. A key that waits for the certificate beside it is put in place first: writing both was
+// interrupted between the two.
+func (f Files) read() (*material, error) {
+	m := &material{}
+	for i, file := range []string{f.CA, f.Cert, f.Key} {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("security: %w", err)
+		}
+		m.text[i] = b
+	}
+	pair, err := tls.X509KeyPair(m.text[1], m.text[2])
+	if err != nil {
+		if b, missing := os.ReadFile(f.next()); missing == nil {
+			if pair, err = tls.X509KeyPair(m.text[1], b); err == nil {
+				m.text[2] = b
+				if err := os.Rename(f.next(), f.Key); err != nil {
+					return nil, fmt.Errorf("security: %w", err)
+				}
+			}
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("security: %s and %s: %w", f.Cert, f.Key, err)
+	}
+	m.pair = pair
+	return m, m.believe(f.CA)
+}
+
+// believe takes the CAs out of the bundle.
+func (m *material) believe(name string) (err error) {
+	if m.cas, err = ParseCertificates(m.text[0]); err != nil {
+		return fmt.Errorf("security: %s: %w", name, err)
+	}
+	m.pool = x509.NewCertPool()
+	for _, c := range m.cas {
+		m.pool.AddCert(c)
+	}
+	return nil
+}
+
+// same reports whether the files hold what another look at them found.
+func (m *material) same(o *material) bool {
+	return slices.EqualFunc(m.text[:], o.text[:], bytes.Equal)
+}
+
+// check refuses a certificate that is not this member's, not of the cluster's CA, or not good at this time.
+func (m *material) check(member string, now time.Time) error {
+	if cn := m.leaf().Subject.CommonName; cn != member {
+		return fmt.Errorf("security: the certificate is of member %q, not of %q", cn, member)
+	}
+	return verify(append([]*x509.Certificate{m.leaf()}, m.rest()...), m.pool, x509.ExtKeyUsageClientAuth, now)
+}
+
+// rest are the certificates that follow the member's own.
+func (m *material) rest() []*x509.Certificate {
+	var list []*x509.Certificate
+	for _, der := range m.pair.Certificate[1:] {
+		if c, err := x509.ParseCertificate(der); err == nil {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// verify checks a chain, the peer's own certificate first.
+func verify(chain []*x509.Certificate, pool *x509.CertPool, usage x509.ExtKeyUsage, now time.Time) error {
+	o := x509.VerifyOptions{Roots: pool, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{usage}, CurrentTime: now}
+	for _, c := range chain[1:] {
+		o.Intermediates.AddCert(c)
+	}
+	_, err := chain[0].Verify(o)
+	return err
+}
+
+// Issued is what the CA gives a member.
+type Issued struct {
+	Cert []byte // the chain, as PEM
+	CA   []byte // the bundle of CAs to believe, as PEM; empty: as before
+}
+
+// install puts a new key and what was issued for it in place, so that a crash at any point leaves a pair that works.
+func (f Files) install(key []byte, issued Issued) error {
+	if len(issued.CA) > 0 {
+		if err := durable.Write(f.CA, issued.CA); err != nil {
+			return err
+		}
+	}
+	if err := durable.Write(f.next(), key); err != nil {
+		return err
+	}
+	if err := durable.Write(f.Cert, issued.Cert); err != nil {
+		return err
+	}
+	if err := os.Rename(f.next(), f.Key); err != nil && !errors.Is(err, fs.ErrNotExist) { // read has put it in place already
+		return fmt.Errorf("security: %w", err)
+	}
+	return durable.Sync(filepath.Dir(f.Key))
+}
+
+// lock keeps two processes from renewing at once: a running manager and an operator's command.
+func (f Files) lock() (unlock func(), err error) {
+	dir, err := os.Open(filepath.Dir(f.Key))
+	if err != nil {
+		return nil, fmt.Errorf("security: %w", err)
+	}
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		dir.Close()
+		return nil, fmt.Errorf("security: the certificate in %s is being renewed by another process: %w", filepath.Dir(f.Key), err)
+	}
+	return func() { dir.Close() }, nil
+}
+
+// ca loads the CA with its key.
+func (f Files) ca() (*CA, error) {
+	key, err := os.ReadFile(f.CAKey)
+	if errors.Is(err, fs.ErrNotExist) || f.CAKey == "" {
+		return nil, ErrNoCA
+	}
+	if err != nil {
+		return nil, fmt.Errorf("security: %w", err)
+	}
+	bundle, err := os.ReadFile(f.CA)
+	if err != nil {
+		return nil, fmt.Errorf("security: %w", err)
+	}
+	return LoadCA(bundle, key)
+}
