@@ -19,6 +19,7 @@ import (
 	"roundtable/cluster/control"
 	"roundtable/cluster/health"
 	"roundtable/fsm"
+	"roundtable/meter"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -133,7 +134,13 @@ func (w *world) Candidates() []control.Candidate { return w.candidates }
 func (w *world) LeaseReason() string             { return w.reason }
 func (w *world) Doubled() uint64                 { return w.doubled }
 func (w *world) Metrics() cluster.Metrics {
-	return cluster.Metrics{Leader: w.leading, Term: 3, CommitIndex: 70, AppliedIndex: 70, Applies: 2, ApplySeconds: 0.5}
+	apply := meter.NewHistogram(meter.Commits)
+	apply.Observe(time.Millisecond)
+	apply.Observe(499 * time.Millisecond)
+	return cluster.Metrics{
+		Leader: w.leading, Term: 3, CommitIndex: 70, AppliedIndex: 70, Voters: []string{"a", "b", "c"},
+		Refused: map[string]uint64{fsm.ErrRange.Rule: 2, fsm.ErrBusy.Rule: 1}, Apply: apply.Read(),
+	}
 }
 
 func (w *world) Raft() cluster.RaftStatus {

@@ -172,8 +172,12 @@ func (c *collector) raft(v sight, out chan<- prometheus.Metric, gauge, counter e
 	counter(descElections, float64(r.Elections))
 	counter(descProposals, float64(r.Proposals))
 	counter(descForwarded, float64(r.ForwardedOut))
-	counter(descRefusedCmd, float64(r.Refused))
-	out <- prometheus.MustNewConstSummary(descApply, r.Applies, r.ApplySeconds, nil)
+	refused := uint64(0)
+	for _, n := range r.Refused {
+		refused += n
+	}
+	counter(descRefusedCmd, float64(refused))
+	out <- prometheus.MustNewConstSummary(descApply, r.Apply.Count, r.Apply.Sum.Seconds(), nil)
 }
 
 func (c *collector) local(v sight, out chan<- prometheus.Metric, gauge, counter emit) {

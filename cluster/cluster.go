@@ -60,6 +60,7 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	}
 	c := &Cluster{cfg: cfg, log: cfg.Log.With("part", "cluster"), stores: cfg.Stores, closed: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.count.begin()
 	c.leadership = newLeadership(c.log)
 	c.machine = newMachine(cfg.SnapshotThreshold, c.fatal)
 	if err := c.open(); err != nil {

@@ -59,7 +59,7 @@ func (c *Cluster) Propose(ctx context.Context, cmd fsm.Command, opts ...Option) 
 	var refusal *fsm.Refusal
 	switch {
 	case errors.As(err, &refusal):
-		c.count.refused.Add(1)
+		c.count.refused.Add(refusal.Rule, 1)
 	case err != nil:
 		return 0, err
 	}
@@ -172,8 +172,7 @@ func (c *Cluster) appendEntry(ctx context.Context, e fsm.Entry) (uint64, error) 
 	default: // leadership lost, shutdown, ctx: it may be in the log
 		return 0, unknownOutcome(err)
 	}
-	c.count.applyNanos.Add(int64(time.Since(start)))
-	c.count.applies.Add(1)
+	c.count.apply.Observe(time.Since(start))
 	a := f.Response().(applied)
 	if errors.Is(a.Err, errBroken) {
 		return 0, unknownOutcome(a.Err)

@@ -8,6 +8,8 @@ import (
 	"github.com/hashicorp/raft"
 
 	"roundtable/cluster/health"
+	"roundtable/fsm"
+	"roundtable/meter"
 )
 
 // RaftStatus is this member's raft, for GET /cluster/raft.
@@ -48,24 +50,33 @@ type Snapshot struct {
 
 // Metrics are counters since the start, and gauges, to be exported by whoever exports metrics.
 type Metrics struct {
-	Leader             bool
-	Term               uint64
-	CommitIndex        uint64
-	AppliedIndex       uint64
-	LastContact        time.Duration // 0 on the leader
-	Stalled            bool
-	CanaryErrors       uint64
-	Elections          uint64
-	Proposals, Refused uint64
-	ForwardedOut       uint64 // requests sent to a leader
-	ForwardedIn        uint64 // entries appended for others
-	Applies            uint64 // entries appended here and applied
-	ApplySeconds       float64
+	Leader       bool
+	Term         uint64
+	CommitIndex  uint64
+	AppliedIndex uint64
+	LastContact  time.Duration // 0 on the leader
+	Stalled      bool
+	CanaryErrors uint64
+	Elections    uint64
+	Voters       []string // ids, as this member knows the configuration
+	Proposals    uint64
+	Refused      map[string]uint64  // proposals that the state refused, by rule
+	ForwardedOut uint64             // requests sent to a leader
+	ForwardedIn  uint64             // entries appended for others
+	Apply        meter.Distribution // from appending an entry here to its being applied
 }
 
 type counters struct {
-	proposals, refused, forwardedOut, forwardedIn, applies atomic.Uint64
-	applyNanos                                             atomic.Int64
+	proposals, forwardedOut, forwardedIn atomic.Uint64
+	refused                              meter.Tally
+	apply                                *meter.Histogram
+}
+
+func (c *counters) begin() {
+	c.apply = meter.NewHistogram(meter.Commits)
+	for _, r := range []*fsm.Refusal{fsm.ErrEpoch, fsm.ErrIncarnation, fsm.ErrReleased, fsm.ErrRange, fsm.ErrHolder} {
+		c.refused.Add(r.Rule, 0)
+	}
 }
 
 // Raft returns this member's raft status. It reads the folder's size and lists the snapshots: not for a hot loop.
@@ -116,9 +127,20 @@ func (c *Cluster) Metrics() Metrics {
 	return Metrics{
 		Leader: c.IsLeader(), Term: c.raft.CurrentTerm(), CommitIndex: c.raft.CommitIndex(), AppliedIndex: c.raft.AppliedIndex(),
 		LastContact: contact, Stalled: c.disk.stalled.Load(), CanaryErrors: c.disk.failed.Load(), Elections: c.leadership.elections.Load(),
-		Proposals: c.count.proposals.Load(), Refused: c.count.refused.Load(), ForwardedOut: c.count.forwardedOut.Load(),
-		ForwardedIn: c.count.forwardedIn.Load(), Applies: c.count.applies.Load(), ApplySeconds: time.Duration(c.count.applyNanos.Load()).Seconds(),
+		Voters: c.voters(), Proposals: c.count.proposals.Load(), Refused: c.count.refused.Read(), ForwardedOut: c.count.forwardedOut.Load(),
+		ForwardedIn: c.count.forwardedIn.Load(), Apply: c.count.apply.Read(),
 	}
+}
+
+// voters are the ids of raft's voters.
+func (c *Cluster) voters() []string {
+	var list []string
+	for _, s := range c.servers() {
+		if s.Suffrage == raft.Voter {
+			list = append(list, string(s.ID))
+		}
+	}
+	return list
 }
 
 // Stalled reports that this member's disk does not answer.

@@ -45,7 +45,8 @@ type Pipeline struct {
 	next   uint64 // lines ever put into the ring
 	closed bool
 
-	lines, dropped, unknown, truncated, events atomic.Uint64
+	dropped, unknown, truncated, events atomic.Uint64
+	lines                               [len(logLevels)]atomic.Uint64 // by level
 
 	activity atomic.Int64  // unix nanoseconds of the last line
 	httpUps  atomic.Uint64 // EventHTTPUp so far, for the supervisor
@@ -54,6 +55,7 @@ type Pipeline struct {
 // LogStats counts what went through a Pipeline since its creation.
 type LogStats struct {
 	Lines     uint64 // taken in
+	ByLevel   map[string]uint64
 	Dropped   uint64 // not handed to slog since it was too slow
 	Unknown   uint64 // in no known format, nor a continuation of one
 	Truncated uint64 // longer than 16 KiB
@@ -134,9 +136,9 @@ func (p *Pipeline) Line(stream string, b []byte) {
 		b = b[:lineKept]
 	}
 	text := Mask(string(b))
-	p.lines.Add(1)
 	p.activity.Store(time.Now().UnixNano())
 	line, parsed := ParseLogLine(text)
+	p.lines[levelIndex(line, parsed)].Add(1)
 	if e, ok := p.event(line, parsed, text); ok {
 		e.Stream = stream
 		p.events.Add(1)
@@ -214,8 +216,23 @@ func (p *Pipeline) since(mark uint64) []string {
 
 // Stats returns the counters.
 func (p *Pipeline) Stats() LogStats {
-	return LogStats{Lines: p.lines.Load(), Dropped: p.dropped.Load(), Unknown: p.unknown.Load(),
-		Truncated: p.truncated.Load(), Events: p.events.Load()}
+	s := LogStats{ByLevel: map[string]uint64{}, Dropped: p.dropped.Load(), Unknown: p.unknown.Load(), Truncated: p.truncated.Load(), Events: p.events.Load()}
+	for i, level := range logLevels {
+		n := p.lines[i].Load()
+		s.ByLevel[level] = n
+		s.Lines += n
+	}
+	return s
+}
+
+// logLevels are nodeos' own; a continuation, or what appbase prints itself, has none.
+var logLevels = [...]string{"debug", "info", "warn", "error", "none"}
+
+func levelIndex(l LogLine, parsed bool) int {
+	if !parsed {
+		return len(logLevels) - 1
+	}
+	return int(l.Level-slog.LevelDebug) / int(slog.LevelInfo-slog.LevelDebug)
 }
 
 // write joins lines to messages and hands them to slog; it may block there as long as it likes.

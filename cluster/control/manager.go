@@ -10,6 +10,7 @@ import (
 
 	"roundtable/chain"
 	"roundtable/fsm"
+	"roundtable/meter"
 )
 
 // Config is what a Manager is made of.
@@ -53,6 +54,8 @@ type Manager struct {
 	clocks      clocks
 	handing     atomic.Uint64 // epoch that a handoff of ours closed and whose transfer is under way
 	doubled     atomic.Uint64 // blocks of ours that were not ours to be
+	extensions  *meter.Histogram
+	unextended  atomic.Uint64 // extensions that did not come through
 	leaseReason atomic.Pointer[string]
 }
 
@@ -73,6 +76,7 @@ func NewManager(c Config) *Manager {
 	m := &Manager{
 		id: c.Record.ID, incarnation: c.Record.Incarnation, record: c.Record, first: c.First,
 		cluster: c.Cluster, node: c.Node, gate: c.Gate, now: c.Now, log: c.Log, onFatal: c.OnFatal, hold: c.Hold, jumped: c.Jumped, minSlots: c.MinSlots,
+		extensions: meter.NewHistogram(meter.Commits),
 	}
 	m.watch = &watchController{Manager: m, log: m.log}
 	return m
@@ -94,6 +98,17 @@ func (m *Manager) Mismatch(b chain.Block, producer, problem string) {
 
 // Doubled counts the blocks of ours that this member saw and this cluster did not sign, or signed differently.
 func (m *Manager) Doubled() uint64 { return m.doubled.Load() }
+
+// Extensions are the extensions of the lease that this member proposed.
+type Extensions struct {
+	Failed  uint64             // not committed within a slot
+	Seconds meter.Distribution // of those that were, until they were applied here
+}
+
+// Extensions tells of them since the start.
+func (m *Manager) Extensions() Extensions {
+	return Extensions{Failed: m.unextended.Load(), Seconds: m.extensions.Read()}
+}
 
 // LeaseReason says why the lease is where it is, or why nobody gets it, as this member last decided while it led.
 func (m *Manager) LeaseReason() string {

@@ -194,9 +194,15 @@ func (c *extendController) Reconcile(ctx context.Context, s *fsm.State) (time.Du
 	// An answer that is lost must not cost more than it has to: the next slot tries again with a longer reach.
 	ctx, cancel := context.WithTimeout(ctx, chain.SlotMillis*time.Millisecond)
 	defer cancel()
+	began := time.Now()
 	_, err := c.cluster.Propose(ctx, fsm.Extend{Epoch: s.Lease.Epoch, Incarnation: c.incarnation, Last: reach}, "")
-	if refused(err) {
+	switch {
+	case err == nil:
+		c.extensions.Observe(time.Since(began))
+	case refused(err):
 		err = nil // the lease moved on; the new state says how
+	default:
+		c.unextended.Add(1)
 	}
 	return c.untilSlot(now + 1), err
 }
