@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -38,11 +39,16 @@ type Monitor struct {
 	poke chan struct{} // asks runSlow
 	kick chan struct{} // asks runFast
 
-	mu      sync.Mutex
-	view    *View
-	changed chan struct{}
-	turned  chan struct{}
+	now atomic.Pointer[sight] // what View and Turned tell: they wait for no lock
+
+	mu      sync.Mutex // of who publishes
 	process State
+}
+
+// sight is a view and the channels that its successor closes.
+type sight struct {
+	view            *View
+	changed, turned chan struct{}
 }
 
 // NewMonitor makes a Monitor; nothing is asked before Run.
@@ -62,22 +68,19 @@ func NewMonitor(cfg MonitorConfig) *Monitor {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Monitor{cfg: cfg, poke: make(chan struct{}, 1), kick: make(chan struct{}, 1), changed: make(chan struct{}), turned: make(chan struct{}), view: &View{Reason: "not asked yet"}}
+	m := &Monitor{cfg: cfg, poke: make(chan struct{}, 1), kick: make(chan struct{}, 1)}
+	m.now.Store(&sight{&View{Reason: "not asked yet"}, make(chan struct{}), make(chan struct{})})
+	return m
 }
 
 // View returns what is known, and a channel that is closed at the next change.
 func (m *Monitor) View() (*View, <-chan struct{}) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.view, m.changed
+	now := m.now.Load()
+	return now.view, now.changed
 }
 
 // Turned returns a channel that is closed at the next change of the view that is more than a block that came.
-func (m *Monitor) Turned() <-chan struct{} {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.turned
-}
+func (m *Monitor) Turned() <-chan struct{} { return m.now.Load().turned }
 
 // Poke asks for paused, connections and schedule at once, e.g. after a Pause, Resume or Connect. It does not wait.
 func (m *Monitor) Poke() {
@@ -116,22 +119,25 @@ func (m *Monitor) look() {
 func (m *Monitor) update(change func(*View)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	next := *m.view
+	old := m.now.Load()
+	next := *old.view
 	change(&next)
 	next.judge(m.process)
-	if next.Healthy != m.view.Healthy || next.Reason != m.view.Reason {
+	if next.Healthy != old.view.Healthy || next.Reason != old.view.Reason {
 		m.cfg.Log.Info("node health", "healthy", next.Healthy, "reason", next.Reason, "head", next.Head.Num)
 	}
-	if equalViews(&next, m.view) {
+	if equalViews(&next, old.view) {
 		return
 	}
-	turned := !equalViews(next.still(), m.view.still())
-	m.view = &next
-	close(m.changed)
-	m.changed = make(chan struct{})
+	turned := !equalViews(next.still(), old.view.still())
+	now := &sight{&next, make(chan struct{}), old.turned}
 	if turned {
-		close(m.turned)
-		m.turned = make(chan struct{})
+		now.turned = make(chan struct{})
+	}
+	m.now.Store(now)
+	close(old.changed)
+	if turned {
+		close(old.turned)
 	}
 }
 
@@ -235,9 +241,8 @@ func (m *Monitor) pollHead(ctx context.Context, f *follower) {
 		return
 	}
 	now := m.cfg.Now()
-	m.mu.Lock()
-	fresh := !m.view.Running
-	m.mu.Unlock()
+	before, _ := m.View()
+	fresh := !before.Running
 	m.update(func(v *View) {
 		if head := info.Head(); v.Head != head {
 			v.Head, v.HeadAt = head, now

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -68,12 +69,19 @@ type Supervisor struct {
 	log  *slog.Logger
 	wake chan struct{}
 
-	mu      sync.Mutex
-	order   order
+	now atomic.Pointer[moment] // what Watch tells: it waits for no lock
+
+	mu     sync.Mutex
+	order  order
+	status Status
+	child  *child
+	exits  []time.Time // unasked ones in the budget's window
+}
+
+// moment is a status and the channel that its successor closes.
+type moment struct {
 	status  Status
 	changed chan struct{}
-	child   *child
-	exits   []time.Time // unasked ones in the budget's window
 }
 
 // order is what was last asked for.
@@ -114,11 +122,13 @@ func New(cfg Config) (*Supervisor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Supervisor{
-		cfg: cfg, lock: lock, log: cfg.Log, wake: make(chan struct{}, 1), changed: make(chan struct{}),
+	s := &Supervisor{
+		cfg: cfg, lock: lock, log: cfg.Log, wake: make(chan struct{}, 1),
 		order:  order{seq: 1, up: !cfg.StartDown},
 		status: Status{State: StateStopped, Since: cfg.Now()},
-	}, nil
+	}
+	s.now.Store(&moment{s.status, make(chan struct{})})
+	return s, nil
 }
 
 func setDefault(d *time.Duration, v time.Duration) {
@@ -138,9 +148,8 @@ func (s *Supervisor) Status() Status {
 
 // Watch returns the present state and a channel that is closed at the next change.
 func (s *Supervisor) Watch() (Status, <-chan struct{}) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.status, s.changed
+	m := s.now.Load()
+	return m.status, m.changed
 }
 
 // Start asks for the node to be up, with args for this one start, and waits until HTTP answers. It forgives earlier
@@ -235,8 +244,7 @@ func (s *Supervisor) set(change func(*Status)) Status {
 	if s.status.State != before {
 		s.status.Since = s.cfg.Now()
 	}
-	close(s.changed)
-	s.changed = make(chan struct{})
+	close(s.now.Swap(&moment{s.status, make(chan struct{})}).changed)
 	return s.status
 }
 
