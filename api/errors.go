@@ -1,15 +1,10 @@
 package api
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"reflect"
-	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -24,6 +19,7 @@ type Error struct {
 	Message   string `json:"message"`
 	Hint      string `json:"hint,omitempty"`
 	Operation string `json:"-"` // the operation that this is about, if any
+	refused   string // why it counts as refused; "": it does not
 }
 
 // Error is the message.
@@ -69,6 +65,12 @@ func toError(err error) *Error {
 		return answer(http.StatusServiceUnavailable, "closing", "this manager is stopping: ask another member")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return &Error{Status: http.StatusServiceUnavailable, Code: "timeout", Message: "the cluster did not answer in time", Hint: unknownOutcome}
+	case errors.Is(err, cluster.ErrUnknownMember):
+		return answer(http.StatusNotFound, fsm.ErrMember.Rule, fsm.ErrMember.Hint)
+	case errors.Is(err, cluster.ErrQuorum):
+		return answer(http.StatusConflict, "member.quorum", "nothing was changed; start the members that are down first, or add one")
+	case errors.Is(err, cluster.ErrTransfer):
+		return answer(http.StatusConflict, "leader.transfer", "raft's leadership is where it was; see: roundtable raft --all, and try again or name another member")
 	case errors.As(err, &router):
 		return routerError(router)
 	}
@@ -96,51 +98,20 @@ func routerError(e *echo.HTTPError) *Error {
 // fail answers with an error. What the client cannot know stands in the log.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	e := toError(err)
-	if e.Status >= http.StatusInternalServerError {
-		s.cfg.Log.Warn("request failed", "method", r.Method, "path", r.URL.Path, "status", e.Status, "err", err)
+	if e.refused != "" {
+		s.Refuse(e.refused)
+	}
+	switch {
+	case e.Status >= http.StatusInternalServerError:
+		s.cfg.Log.Warn("request failed", "method", r.Method, "route", callOf(r).route, "status", e.Status, "err", err)
+	case e.Status == http.StatusUnauthorized, e.Status == http.StatusForbidden: // never more than slowed lets pass
+		s.cfg.Log.Warn("request refused", "method", r.Method, "route", callOf(r).route, "reason", e.refused, "client", r.RemoteAddr)
+	}
+	switch e.Status {
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", "1")
 	}
 	write(w, e.Status, errorBody{e, e.Operation})
-}
-
-// decode reads a JSON body into v, which points to a struct. There must be an object, so that a request made by mistake
-// changes nothing; anything not known in it is named.
-func decode(r *http.Request, v any) error {
-	body, err := io.ReadAll(r.Body)
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return &Error{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Message: fmt.Sprintf("the body has more than %d bytes", tooLarge.Limit), Hint: "a request of this API is small: " + fieldsHint(v)}
-	case err != nil:
-		return badInput("send the request again", "the body could not be read: %v", err)
-	case len(bytes.TrimSpace(body)) == 0:
-		return badInput("send a JSON object, {} at least; "+fieldsHint(v), "the body is empty")
-	case bytes.Equal(bytes.TrimSpace(body), []byte("null")):
-		return badInput("send a JSON object, {} at least; "+fieldsHint(v), "the body is null")
-	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	err = d.Decode(v)
-	var kind *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &kind) && kind.Field != "":
-		return badInput(fieldsHint(v), "field %q must be a %s, not a %s", kind.Field, kind.Type, kind.Value)
-	case err != nil && strings.HasPrefix(err.Error(), "json: unknown field "):
-		return badInput(fieldsHint(v), "%s", strings.TrimPrefix(err.Error(), "json: "))
-	case err != nil:
-		return badInput(fieldsHint(v), "the body is not the JSON object that is wanted: %v", err)
-	case len(bytes.TrimSpace(body[d.InputOffset():])) > 0:
-		return badInput("send one JSON object", "something follows the JSON object")
-	}
-	return nil
-}
-
-// fieldsHint names the fields that a request takes.
-func fieldsHint(v any) string {
-	t := reflect.TypeOf(v).Elem()
-	var names []string
-	for i := range t.NumField() {
-		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		names = append(names, name)
-	}
-	return "the fields are: " + strings.Join(names, ", ")
 }

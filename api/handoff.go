@@ -30,44 +30,28 @@ func (s *Server) postHandoff(r *http.Request) (answer, error) {
 	default:
 		return answer{}, badInput(`"safe" waits for the gap after our window, "now" does not`, `"when" must be "safe" or "now", not %q`, body.When)
 	}
-	return s.start(r, func(ctx context.Context, key string) (uint64, error) {
+	return s.start(r, body, func(ctx context.Context, key string) (uint64, error) {
 		return s.cfg.Control.Handoff(ctx, body.To, body.When, key)
 	})
 }
 
-// maxKey leaves room for the prefix in the state's own bound (fsm.MaxKey).
-const maxKey = 100
-
-// start does what every acting request has in common: the idempotency key, the time limit, the operation's id in the
-// answer, and ?wait=.
-func (s *Server) start(r *http.Request, begin func(ctx context.Context, key string) (uint64, error)) (answer, error) {
-	key := r.Header.Get("Idempotency-Key")
-	if len(key) > maxKey {
-		return answer{}, badInput("a UUID does", "the Idempotency-Key has %d characters, at most %d are taken", len(key), maxKey)
-	}
-	if key != "" {
-		key = "http-" + key // a client cannot hit a key that a controller uses
-	}
+// start does what every request that starts an operation has in common: the operation's id in the answer, and ?wait=.
+func (s *Server) start(r *http.Request, body any, begin func(ctx context.Context, key string) (uint64, error)) (answer, error) {
 	wait := time.Duration(0)
 	if q := r.URL.Query().Get("wait"); q != "" {
 		var err error
 		if wait, err = time.ParseDuration(q); err != nil || wait <= 0 || wait > maxWait {
-			return answer{}, badInput("such as ?wait=30s", "wait must be a duration up to %s, not %q", maxWait, q)
+			return answer{}, badInput("such as ?wait=30s", "wait must be a duration up to %s, not %.32q", maxWait, q)
 		}
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), proposeTime)
-	defer cancel()
-	if err := s.awaitLeader(ctx); err != nil {
-		return answer{}, err
-	}
-	id, err := begin(ctx, key)
+	id, err := s.change(r, body, begin)
 	if err != nil {
 		return answer{}, err
 	}
-	s.cfg.Log.Info("operation started by a request", "operation", id, "path", r.URL.Path, "client", r.RemoteAddr)
 	name := strconv.FormatUint(id, 10)
 	location := "/cluster/operations/" + name
 	if wait > 0 {
+		callOf(r).patient()
 		o, ended := s.await(r.Context(), id, wait)
 		view := viewOperation(o, s.cfg.Now().UnixMilli())
 		switch {

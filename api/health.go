@@ -8,7 +8,7 @@ import (
 // healthRoles are the checks of GET /health/:role.
 var healthRoles = []string{"live", "ready", "synced", "holder", "standby", "leader"}
 
-// getHealth answers 200 or 503, with the reason in one line of text.
+// getHealth answers 200 or 503, with the reason in one line of text. It takes no token and waits for nothing.
 func (s *Server) getHealth(r *http.Request) (answer, error) {
 	why, known := s.health(r.PathValue("role"))
 	switch {
@@ -28,16 +28,19 @@ func noHealth(*http.Request) (answer, error) {
 // health says why this member is not what is asked, "" if it is.
 //
 //	live     the program answers
-//	ready    it is a member, knows the leader, and its node runs (a witness has none)
+//	ready    it is a member, knows the leader, its node runs (a witness has none), and it is not about to stop
 //	synced   its node is healthy and its head is near the best one
 //	holder   it holds the lease, for the slot now
-//	standby  it does not hold the lease and could be given it
+//	standby  it does not hold the lease, could be given it, and is not about to stop
 //	leader   it leads the raft group
 func (s *Server) health(role string) (why string, known bool) {
-	if role == "live" {
+	switch {
+	case role == "live":
 		return "", true
+	case s.stopping.Load() && (role == "ready" || role == "standby"):
+		return "this manager is stopping", true
 	}
-	v := s.look()
+	v := s.glance()
 	own, member := v.state.Members[s.cfg.Self]
 	m := v.member(s.cfg.Self)
 	report := v.peers[s.cfg.Self].Report

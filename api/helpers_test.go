@@ -44,6 +44,7 @@ type world struct {
 	voteless   []string
 	raft       func() // called when raft's folder is looked into
 	handoff    func(ctx context.Context, to, when, key string) (uint64, error)
+	operator
 }
 
 // newWorld is a healthy cluster of a (holder, who answers, leads), b and c, with the witness w.
@@ -171,7 +172,7 @@ func (w *world) start(t testing.TB) uint64 {
 
 func (w *world) server(t testing.TB) *Server {
 	t.Helper()
-	s, err := New(Config{Self: "a", Version: "v1.2.3", Cluster: w, Control: w, Now: func() time.Time { return now },
+	s, err := New(Config{Self: "a", Version: "v1.2.3", Sandbox: true, Cluster: w, Control: w, Now: func() time.Time { return now },
 		Local: func() Local {
 			return Local{
 				Node: &LocalNode{State: "running", Head: chain.Block{Slot: slotNow - 1, Num: 999}, LIB: 997, Peers: 2, Starts: 1},

@@ -29,7 +29,15 @@ type sight struct {
 	servers     []cluster.RaftPeer // of the raft group; empty: not known
 }
 
+// look is all that there is to see, with the raft group's servers.
 func (s *Server) look() sight {
+	v := s.glance()
+	v.servers = s.voters.look()
+	return v
+}
+
+// glance is what costs no look at the disk: a load balancer waits for nothing.
+func (s *Server) glance() sight {
 	state, _ := s.cfg.Cluster.View()
 	leader, _ := s.cfg.Cluster.Leader()
 	candidates := slices.Clone(s.cfg.Control.Candidates())
@@ -39,7 +47,6 @@ func (s *Server) look() sight {
 	return sight{
 		self: s.cfg.Self, now: s.cfg.Now(), state: state, peers: s.cfg.Cluster.Peers(), leader: leader, term: s.cfg.Cluster.Metrics().Term,
 		leading: s.cfg.Cluster.IsLeader(), candidates: candidates, leaseReason: s.cfg.Control.LeaseReason(), doubled: s.cfg.Control.Doubled(),
-		servers: s.voters.look(),
 	}
 }
 

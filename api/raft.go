@@ -76,7 +76,7 @@ func (s *Server) askRaft(ctx context.Context, api string) (*cluster.RaftStatus, 
 		return nil, fmt.Errorf("it answered %s", resp.Status)
 	}
 	var status cluster.RaftStatus
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxBody)).Decode(&status); err != nil {
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&status); err != nil {
 		return nil, fmt.Errorf("its answer is not understood: %w", err)
 	}
 	return &status, nil

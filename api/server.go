@@ -4,24 +4,24 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"runtime"
-	"runtime/debug"
+	"sync/atomic"
 	"time"
 
-	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"roundtable/cluster"
 	"roundtable/cluster/control"
 	"roundtable/cluster/health"
 	"roundtable/fsm"
+	"roundtable/meter"
 )
 
-// Cluster is what the API needs of the raft group and of gossip; *cluster.Cluster is one. No method but Raft may block.
+// Cluster is what the API needs of the raft group and of gossip; *cluster.Cluster is one. No method may
+// block but Raft and those that take a context.
 type Cluster interface {
 	View() (*fsm.State, <-chan struct{})
 	Peers() map[string]health.Peer // this member included
@@ -29,6 +29,9 @@ type Cluster interface {
 	IsLeader() bool
 	Metrics() cluster.Metrics
 	Raft() cluster.RaftStatus // looks into raft's folder, which may take long on a bad disk
+
+	Remove(ctx context.Context, id string) error             // of a member, for good
+	TransferLeadership(ctx context.Context, to string) error // nil once the new leader has committed an entry; to "": any
 }
 
 // Control is what the API needs of the controllers; *control.Manager is one.
@@ -38,6 +41,16 @@ type Control interface {
 	Candidates() []control.Candidate
 	LeaseReason() string
 	Doubled() uint64
+
+	// These change something by one entry each. They return the index under which it took effect, with its state applied here.
+	SetMaintenance(ctx context.Context, member string, on bool, key string) (uint64, error) // "": the whole cluster
+	SetMember(ctx context.Context, c fsm.SetMember, key string) (uint64, error)
+	PatchCluster(ctx context.Context, c fsm.PatchCluster, key string) (uint64, error)
+	Cancel(ctx context.Context, operation uint64, key string) (uint64, error)
+	PutToken(ctx context.Context, t fsm.Token, key string) (uint64, error)
+	RemoveToken(ctx context.Context, id, key string) (uint64, error)
+	PutInvite(ctx context.Context, n fsm.Invite, key string) (uint64, error)
+	UseInvite(ctx context.Context, c fsm.UseInvite, key string) (uint64, error)
 }
 
 // Config is what a Server is made of.
@@ -48,13 +61,19 @@ type Config struct {
 	Control Control
 	Local   func() Local // the local node and gate; nil: a witness. It must not block
 	Client  *http.Client // to ask the other members' APIs with; nil: http.DefaultTransport, no TLS of the cluster's
-	Now     func() time.Time
-	Log     *slog.Logger
+	Sandbox bool         // everybody is an admin: loopback only, for trying things out
+	// CAs gives the fingerprints of the CAs that the cluster believes (security.Fingerprint), for who is to join. nil: a cluster
+	// without TLS, which nobody can join over the API.
+	CAs func() []string
+	Now func() time.Time
+	Log *slog.Logger
 }
 
 // Bounds of one request.
 const (
-	maxBody      = 1 << 20          // bytes
+	maxBody      = 64 << 10         // bytes of a request
+	maxAnswer    = 1 << 20          // bytes of another member's answer
+	maxHeader    = 16 << 10         // bytes of a request's header
 	maxWait      = 10 * time.Minute // of ?wait=
 	proposeTime  = 10 * time.Second // for a change to be committed
 	askTime      = time.Second      // for another member to answer
@@ -62,13 +81,19 @@ const (
 	shutdownTime = 3 * time.Second  // for requests under way when the server stops
 )
 
-// Server answers the API's requests. It holds no state of its own but what it last saw of the raft group.
+// Server answers the API's requests. It holds no state of its own but what it last saw of the raft group, and who asked.
 type Server struct {
-	cfg      Config
-	started  time.Time
-	handler  http.Handler
-	registry *prometheus.Registry
-	voters   voters
+	cfg         Config
+	started     time.Time
+	handler     http.Handler
+	registry    *prometheus.Registry
+	scrape      http.Handler
+	voters      voters
+	clients     clients
+	connections connections
+	refusals    meter.Tally
+	transfers   repeats[LeaderMoved]
+	stopping    atomic.Bool // set by Drain, never unset
 }
 
 // New makes a Server; it starts nothing.
@@ -88,10 +113,17 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, started: cfg.Now(), registry: prometheus.NewRegistry(), voters: voters{raft: cfg.Cluster.Raft}}
+	s := &Server{
+		cfg: cfg, started: cfg.Now(), registry: prometheus.NewRegistry(), voters: voters{raft: cfg.Cluster.Raft},
+		connections: connections{held: map[net.Conn]string{}, each: map[string]int{}},
+	}
 	if err := s.register(); err != nil {
 		return nil, err
 	}
+	for _, reason := range reasons {
+		s.refusals.Add(reason, 0)
+	}
+	s.scrape = s.metricsHandler()
 	s.handler = s.router()
 	return s, nil
 }
@@ -102,19 +134,27 @@ func (s *Server) Registry() *prometheus.Registry { return s.registry }
 // ServeHTTP answers one request; Serve does it for a listener.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }
 
+// Drain says that this manager is about to stop: from now on it is not ready, and takes no change. It goes on answering
+// until Serve's context ends. Any goroutine may call it.
+func (s *Server) Drain() { s.stopping.Store(true) }
+
 // Serve answers requests until ctx ends; then those under way have a few seconds, and waiting ones are told at once that
-// their operation goes on. It closes the listener. nil after an ordered end.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+// their operation goes on. Who asks through a listener of ListenLocal needs no token; a TLS listener should ask for a
+// client's certificate and verify it if one is given. Serve closes the listeners. nil after an ordered end.
+func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	srv := &http.Server{
-		Handler: s, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		BaseContext: func(net.Listener) context.Context { return ctx },
-		ErrorLog:    slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
+		Handler: s, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
+		BaseContext: func(net.Listener) context.Context { return ctx }, ConnContext: withLocalUser, ConnState: s.connState,
+		ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
 	}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l) }()
+	served := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { served <- srv.Serve(l) }()
+	}
+	var failed error
 	select {
-	case err := <-served:
-		return err
+	case failed = <-served:
+		served <- http.ErrServerClosed
 	case <-ctx.Done():
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
@@ -123,105 +163,46 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if err != nil {
 		err = errors.Join(err, srv.Close())
 	}
-	if end := <-served; !errors.Is(end, http.ErrServerClosed) {
-		err = errors.Join(err, end)
-	}
-	return err
-}
-
-// answer is what a handler says. Status 0 is 200.
-type answer struct {
-	status   int
-	location string
-	body     any // JSON, or text where it is a string
-}
-
-// handler answers a request; path parameters are in r.PathValue.
-type handler func(r *http.Request) (answer, error)
-
-func (s *Server) router() http.Handler {
-	e := echo.New()
-	e.HideBanner, e.HidePort = true, true
-	e.HTTPErrorHandler = func(err error, c echo.Context) { s.fail(c.Response(), c.Request(), err) }
-	for _, r := range []struct {
-		method, path string
-		handle       handler
-	}{
-		{http.MethodGet, "/cluster", s.getCluster},
-		{http.MethodGet, "/cluster/raft", s.getRaft},
-		{http.MethodGet, "/cluster/members", s.getMembers},
-		{http.MethodGet, "/cluster/members/:id", s.getMember},
-		{http.MethodGet, "/cluster/lease", s.getLease},
-		{http.MethodGet, "/cluster/round", s.getRound},
-		{http.MethodGet, "/cluster/operations", s.getOperations},
-		{http.MethodGet, "/cluster/operations/:id", s.getOperation},
-		{http.MethodGet, "/cluster/history", s.getHistory},
-		{http.MethodPost, "/cluster/handoff", s.postHandoff},
-		{http.MethodGet, "/health/:role", s.getHealth},
-		{http.MethodGet, "/health", noHealth},
-		{http.MethodGet, "/health/", noHealth},
-		{http.MethodGet, "/healthz", noHealth},
-		{http.MethodGet, "/version", s.getVersion},
-	} {
-		e.Add(r.method, r.path, s.plain(r.handle))
-		if r.method == http.MethodGet {
-			e.Add(http.MethodHead, r.path, s.plain(r.handle))
+	for range listeners {
+		if end := <-served; !errors.Is(end, http.ErrServerClosed) {
+			err = errors.Join(err, end)
 		}
 	}
-	e.GET("/metrics", echo.WrapHandler(s.metricsHandler()))
-
-	// A web page that a browser on an operator's machine shows must not be able to hand production over.
-	guard := http.NewCrossOriginProtection()
-	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.fail(w, r, &Error{Status: http.StatusForbidden, Code: "cross_origin", Message: "the request comes from another site's page", Hint: "use the roundtable command, or a page served by this address"})
-	}))
-	return guard.Handler(e)
-}
-
-// plain ties a handler to the router.
-func (s *Server) plain(h handler) echo.HandlerFunc {
-	return func(c echo.Context) (err error) {
-		r := c.Request()
-		defer func() {
-			if p := recover(); p != nil {
-				s.cfg.Log.Error("a request panicked", "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
-				err = fmt.Errorf("panic: %v", p)
-			}
-		}()
-		for i, name := range c.ParamNames() {
-			r.SetPathValue(name, c.ParamValues()[i])
-		}
-		r.Body = http.MaxBytesReader(c.Response(), r.Body, maxBody)
-		a, err := h(r)
-		if err != nil {
-			return err
-		}
-		if a.location != "" {
-			c.Response().Header().Set("Location", a.location)
-		}
-		write(c.Response(), max(a.status, http.StatusOK), a.body)
-		return nil
-	}
+	return errors.Join(failed, err)
 }
 
 // write sends one answer. The client may be gone: that is its affair.
 func write(w http.ResponseWriter, status int, body any) {
+	v := encode(body)
+	shown(w, writeTime)
 	w.Header().Set("Cache-Control", "no-store")
-	if text, ok := body.(string); ok {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		w.WriteHeader(status)
-		_, _ = w.Write([]byte(text + "\n"))
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	b, err := json.Marshal(body)
-	if err != nil { // cannot happen: the views are plain structs
-		status, b = http.StatusInternalServerError, []byte(`{"error":{"code":"internal","message":"the answer could not be encoded","hint":"see the log"}}`)
-	}
+	w.Header().Set("Content-Type", v.kind)
 	w.WriteHeader(status)
-	_, _ = w.Write(append(b, '\n'))
+	_, _ = w.Write(v.text)
+}
+
+// encode makes an answer ready to be sent.
+func encode(body any) verbatim {
+	switch body := body.(type) {
+	case verbatim:
+		return body
+	case string:
+		return verbatim{"text/plain; charset=utf-8", []byte(body + "\n")}
+	}
+	b, err := json.Marshal(body)
+	if err != nil {
+		panic(err) // cannot happen: the views are plain structs
+	}
+	return verbatim{"application/json", append(b, '\n')}
 }
 
 func (s *Server) getVersion(*http.Request) (answer, error) {
 	return answer{body: Version{Version: s.cfg.Version, Go: runtime.Version(), EntryVersion: fsm.EntryVersion}}, nil
+}
+
+// metrics answers a scrape.
+func (s *Server) metrics(w http.ResponseWriter, r *http.Request) error {
+	shown(w, scrapeTime)
+	s.scrape.ServeHTTP(w, r)
+	return nil
 }

@@ -172,8 +172,16 @@ func (m *manager) open(ctx context.Context) error {
 		wg.Wait()
 		return nil
 	})
-	m.stack.push("lease", closeLease, m.control.StepAside)
-	return m.openAPI(listener)
+	stopping, err := m.openAPI(listener)
+	if err != nil {
+		return err
+	}
+	m.stack.push("lease", closeLease, m.control.StepAside) // with the API still there, to show how it goes
+	m.stack.push("readiness", time.Second, func(context.Context) error {
+		stopping()
+		return nil
+	})
+	return nil
 }
 
 // background runs f in a goroutine until the stack comes by, and takes its error for fatal until then.
@@ -227,10 +235,15 @@ func (m *manager) openCluster(ctx context.Context) error {
 	return nil
 }
 
-func (m *manager) openAPI(listener net.Listener) error {
+// openAPI serves the API. stopping makes it say that this manager is not ready any more.
+func (m *manager) openAPI(listener net.Listener) (stopping func(), err error) {
 	conf := api.Config{
 		Self: m.cfg.Manager.ID, Version: m.opts.Version, Cluster: m.cluster, Control: m.control, Now: m.opts.Now, Log: m.log.With("part", "api"),
-		Client: &http.Client{Transport: &http.Transport{IdleConnTimeout: time.Minute}},
+		Client: &http.Client{Transport: &http.Transport{IdleConnTimeout: time.Minute}}, Sandbox: m.cfg.Sandbox,
+	}
+	own, err := api.ListenLocal(m.cfg.APISocket())
+	if err != nil {
+		return nil, fmt.Errorf("manager: %w", err)
 	}
 	if m.tls != nil { // only who has a certificate of the cluster's CA may ask
 		conf.Client.Transport = &http.Transport{IdleConnTimeout: time.Minute, TLSClientConfig: m.tls}
@@ -243,10 +256,10 @@ func (m *manager) openAPI(listener net.Listener) error {
 	}
 	server, err := api.New(conf)
 	if err != nil {
-		return fmt.Errorf("manager: %w", err)
+		return nil, errors.Join(fmt.Errorf("manager: %w", err), own.Close())
 	}
-	m.background("api", closeAPI, func(ctx context.Context) error { return server.Serve(ctx, listener) })
-	return nil
+	m.background("api", closeAPI, func(ctx context.Context) error { return server.Serve(ctx, listener, own) })
+	return server.Drain, nil
 }
 
 // status is the local node and gate for the metrics.

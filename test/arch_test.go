@@ -32,7 +32,7 @@ var siblings = map[string][]string{
 	"node":            {"chain", "pulse", "meter"},
 	"backup":          {"chain"},
 	"test/baseline":   {}, // what it shows must not be due to code of ours
-	"api":             {"chain", "fsm", "meter", "cluster", "cluster/health", "cluster/control"},
+	"api":             {"chain", "fsm", "meter", "security", "cluster", "cluster/health", "cluster/control"},
 }
 
 // only says which folders may import what others must not: raft is the business of cluster (and of the baseline that the

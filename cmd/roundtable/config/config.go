@@ -170,6 +170,9 @@ func (c *Config) Plain() bool { return c.Sandbox || c.TLS.Off }
 // Socket is the path of the gate's unix socket.
 func (c *Config) Socket() string { return filepath.Join(c.Manager.Home, "gate.sock") }
 
+// APISocket is the manager's own API socket: whoever may open it needs no token.
+func (c *Config) APISocket() string { return filepath.Join(c.Manager.Home, "api.sock") }
+
 // RaftDir is the folder of raft's log and snapshots.
 func (c *Config) RaftDir() string { return filepath.Join(c.Manager.Home, "raft") }
 

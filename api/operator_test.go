@@ -1,0 +1,87 @@
+package api
+
+import (
+	"context"
+	"sync"
+
+	"roundtable/cluster"
+	"roundtable/fsm"
+)
+
+// operator is the part of a world that changes something: what goes into its state goes there as an entry with the actor
+// and the key, as cluster does it; what raft does is noted.
+type operator struct {
+	calls struct {
+		sync.Mutex
+		removed, transfers []string
+		failing            error // what Remove and TransferLeadership give
+	}
+}
+
+// propose applies an entry as a member of the cluster would.
+func (w *world) propose(ctx context.Context, c fsm.Command, key string) (uint64, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	next, r := w.state.Apply(fsm.Entry{Index: w.state.Index + 1, At: now.UnixMilli(), By: "a", Actor: cluster.Actor(ctx), Key: key, Command: c})
+	w.state = next
+	close(w.changed)
+	w.changed = make(chan struct{})
+	return r.Index, r.Err
+}
+
+func (w *world) SetMaintenance(ctx context.Context, member string, on bool, key string) (uint64, error) {
+	if member != "" {
+		return w.propose(ctx, fsm.SetMember{ID: member, Maintenance: &on}, key)
+	}
+	return w.propose(ctx, fsm.PatchCluster{Maintenance: &on}, key)
+}
+
+func (w *world) SetMember(ctx context.Context, c fsm.SetMember, key string) (uint64, error) {
+	return w.propose(ctx, c, key)
+}
+
+func (w *world) PatchCluster(ctx context.Context, c fsm.PatchCluster, key string) (uint64, error) {
+	return w.propose(ctx, c, key)
+}
+
+func (w *world) Cancel(ctx context.Context, id uint64, _ string) (uint64, error) {
+	return w.propose(ctx, fsm.FinishOperation{ID: id, Outcome: fsm.Canceled, Reason: "by an operator"}, "")
+}
+
+func (w *world) PutToken(ctx context.Context, t fsm.Token, key string) (uint64, error) {
+	return w.propose(ctx, fsm.PutToken{Token: t}, key)
+}
+
+func (w *world) RemoveToken(ctx context.Context, id, key string) (uint64, error) {
+	return w.propose(ctx, fsm.RemoveToken{ID: id}, key)
+}
+
+func (w *world) PutInvite(ctx context.Context, n fsm.Invite, key string) (uint64, error) {
+	return w.propose(ctx, fsm.PutInvite{Invite: n}, key)
+}
+
+func (w *world) UseInvite(ctx context.Context, c fsm.UseInvite, key string) (uint64, error) {
+	return w.propose(ctx, c, key)
+}
+
+func (w *world) Remove(ctx context.Context, id string) error {
+	w.calls.Lock()
+	defer w.calls.Unlock()
+	if w.calls.failing != nil {
+		return w.calls.failing
+	}
+	w.calls.removed = append(w.calls.removed, id)
+	_, err := w.propose(ctx, fsm.RemoveMember{ID: id, Ban: true}, "")
+	return err
+}
+
+func (w *world) TransferLeadership(_ context.Context, to string) error {
+	w.calls.Lock()
+	defer w.calls.Unlock()
+	if w.calls.failing != nil {
+		return w.calls.failing
+	}
+	w.calls.transfers = append(w.calls.transfers, to)
+	w.change(func(w *world) { w.leader, w.leading = to, to == "a" })
+	return nil
+}
