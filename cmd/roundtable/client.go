@@ -4,112 +4,26 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/spf13/cobra"
 )
 
 const (
-	defaultServer = "http://127.0.0.1:9080"
-	readTime      = 4 * time.Second  // for one answer: a server never waits before it shows what it knows
-	changeTime    = 15 * time.Second // the same for a change: a server gives itself 10 s to commit it
-	maxAnswer     = 16 << 20
+	readTime   = 4 * time.Second  // for one answer: a server never waits before it shows what it knows
+	changeTime = 15 * time.Second // the same for a change: a server gives itself 10 s to commit it
+	maxAnswer  = 16 << 20
 
 	// After so long without an answer the next server is asked as well.
 	readHedge   = 300 * time.Millisecond
 	changeHedge = 500 * time.Millisecond
 )
-
-// app is what the asking commands share: where to ask and how to print.
-type app struct {
-	stdout, stderr io.Writer
-	environ        func(string) string
-
-	servers       []string
-	output        string
-	ca, cert, key string
-}
-
-// client adds the flags of a command that asks a manager, and prepares them before it runs.
-func (a *app) client(cmd *cobra.Command) *cobra.Command {
-	f := cmd.Flags()
-	f.StringSliceVar(&a.servers, "server", nil, "URL of any member's API, or several: the next one is asked when one is slow (environment ROUNDTABLE_SERVER, default "+defaultServer+")")
-	f.StringVar(&a.output, "output", "table", "table, json or yaml")
-	f.StringVar(&a.ca, "ca", "", "file with the cluster's CA certificate (environment ROUNDTABLE_CA)")
-	f.StringVar(&a.cert, "cert", "", "file with a client certificate (environment ROUNDTABLE_CERT)")
-	f.StringVar(&a.key, "key", "", "file with its key (environment ROUNDTABLE_KEY)")
-	cmd.PreRunE = func(*cobra.Command, []string) error { return a.prepare() }
-	return cmd
-}
-
-// prepare checks the flags and lays them over the environment.
-func (a *app) prepare() error {
-	switch a.output {
-	case "table", "json", "yaml":
-	default:
-		return usagef("", "--output must be table, json or yaml, not %q", a.output)
-	}
-	for flag, name := range map[*string]string{&a.ca: "ROUNDTABLE_CA", &a.cert: "ROUNDTABLE_CERT", &a.key: "ROUNDTABLE_KEY"} {
-		if *flag == "" {
-			*flag = a.environ(name)
-		}
-	}
-	if len(a.servers) == 0 {
-		a.servers = strings.FieldsFunc(a.environ("ROUNDTABLE_SERVER"), func(r rune) bool { return r == ',' || r == ' ' })
-	}
-	if len(a.servers) == 0 {
-		a.servers = []string{defaultServer}
-	}
-	var servers []string // each once
-	for i, s := range a.servers {
-		if !strings.Contains(s, "://") {
-			s = "http://" + s
-		}
-		u, err := url.Parse(s)
-		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-			return usagef("such as "+defaultServer, "--server %q is not the URL of an API", a.servers[i])
-		}
-		if s = strings.TrimSuffix(s, "/"); !slices.Contains(servers, s) {
-			servers = append(servers, s)
-		}
-	}
-	a.servers = servers
-	return nil
-}
-
-// http makes the client for one command.
-func (a *app) http() (*http.Client, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS13}
-	if a.ca != "" {
-		pem, err := os.ReadFile(a.ca)
-		if err != nil {
-			return nil, usagef("name the cluster's CA certificate with --ca", "%v", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, usagef("name the cluster's CA certificate with --ca", "%s holds no certificate", a.ca)
-		}
-	}
-	if a.cert != "" || a.key != "" {
-		pair, err := tls.LoadX509KeyPair(a.cert, a.key)
-		if err != nil {
-			return nil, usagef("--cert and --key go together", "%v", err)
-		}
-		config.Certificates = []tls.Certificate{pair}
-	}
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true, Proxy: http.ProxyFromEnvironment}}, nil
-}
 
 // reply is one server's answer.
 type reply struct {
@@ -122,14 +36,10 @@ type reply struct {
 // try of a request that changes something carries the same idempotency key, so that it happens once. The error is ctx's
 // where that ended it.
 func (a *app) ask(ctx context.Context, method, path string, body any) (reply, error) {
-	client, err := a.http()
-	if err != nil {
-		return reply{}, err
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type result struct {
-		server string
+		server *server
 		reply  reply
 		err    error
 	}
@@ -137,7 +47,7 @@ func (a *app) ask(ctx context.Context, method, path string, body any) (reply, er
 	if change {
 		hedge = changeHedge
 	}
-	key, results, waiting := rand.Text(), make(chan result, len(a.servers)), []string{}
+	key, results, waiting := rand.Text(), make(chan result, len(a.servers)), []*server{}
 	servers := a.servers
 	slow := time.NewTimer(hedge)
 	defer slow.Stop()
@@ -145,20 +55,20 @@ func (a *app) ask(ctx context.Context, method, path string, body any) (reply, er
 		if len(servers) == 0 {
 			return
 		}
-		server := servers[0]
-		servers, waiting = servers[1:], append(waiting, server)
-		if change {
-			printf(a.stderr, "asking %s ...", server)
+		s := servers[0]
+		servers, waiting = servers[1:], append(waiting, s)
+		if change && len(a.servers) > 1 {
+			a.err.line("asking %s ...", s.name)
 		}
 		go func() {
-			r, err := send(ctx, client, method, server+path, key, body)
-			results <- result{server, r, err}
+			r, err := s.send(ctx, method, path, key, body)
+			results <- result{s, r, err}
 		}()
 		slow.Reset(hedge)
 	}
 	var refusal *reply
 	var patience <-chan time.Time // for a better answer than the refusal
-	var errs []string
+	var errs []error
 	for start(); len(waiting) > 0; {
 		select {
 		case <-slow.C:
@@ -166,7 +76,7 @@ func (a *app) ask(ctx context.Context, method, path string, body any) (reply, er
 			continue
 		case <-patience:
 			if change { // a frozen manager reads its requests when it goes on
-				printf(a.stderr, "no answer from %s: it may still do it when it gets the request", strings.Join(waiting, ", "))
+				a.err.line("no answer from %s: it may still do it when it gets the request", names(waiting))
 			}
 			return *refusal, nil
 		case <-ctx.Done():
@@ -175,10 +85,10 @@ func (a *app) ask(ctx context.Context, method, path string, body any) (reply, er
 			}
 			return reply{}, ctx.Err()
 		case r := <-results:
-			waiting = slices.DeleteFunc(waiting, func(s string) bool { return s == r.server })
+			waiting = slices.DeleteFunc(waiting, func(s *server) bool { return s == r.server })
 			switch {
 			case r.err != nil:
-				errs = append(errs, r.err.Error())
+				errs = append(errs, fmt.Errorf("%s: %w", r.server.name, r.err))
 			case r.reply.status != http.StatusServiceUnavailable:
 				a.prefer(r.server)
 				return r.reply, nil
@@ -194,21 +104,54 @@ func (a *app) ask(ctx context.Context, method, path string, body any) (reply, er
 	case ctx.Err() != nil:
 		return reply{}, ctx.Err()
 	}
-	return reply{}, &failure{exitUnreachable, "no manager answered: " + strings.Join(errs, "; "), "is one running? name any member with --server URL or ROUNDTABLE_SERVER"}
+	return reply{}, nobody(errs)
+}
+
+// nobody is the failure of servers that all gave no answer.
+func nobody(errs []error) error {
+	texts := make([]string, len(errs))
+	for i, err := range errs {
+		texts[i] = err.Error()
+	}
+	return &failure{exitUnreachable, "no manager answered: " + strings.Join(texts, "; "), unreached(errs)}
+}
+
+func names(servers []*server) string {
+	list := make([]string, len(servers))
+	for i, s := range servers {
+		list[i] = s.name
+	}
+	return strings.Join(list, ", ")
 }
 
 // prefer asks a server that answered first the next time.
-func (a *app) prefer(server string) {
-	list := []string{server}
-	for _, s := range a.servers {
-		if s != server {
-			list = append(list, s)
-		}
-	}
-	a.servers = list
+func (a *app) prefer(s *server) {
+	a.servers = append([]*server{s}, slices.DeleteFunc(slices.Clone(a.servers), func(o *server) bool { return o == s })...)
 }
 
-func send(ctx context.Context, client *http.Client, method, target, key string, body any) (reply, error) {
+// request prepares a request with the token.
+func (s *server) request(ctx context.Context, method, path string, body io.Reader) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, method, s.base+path, body)
+	if err != nil {
+		return nil, err
+	}
+	if s.token != "" {
+		req.Header.Set("Authorization", "Bearer "+string(s.token))
+	}
+	return req, nil
+}
+
+// do sends a request; its error does not repeat where to.
+func (s *server) do(req *http.Request) (*http.Response, error) {
+	resp, err := s.client.Do(req)
+	var at *url.Error
+	if errors.As(err, &at) && !at.Timeout() {
+		err = at.Err
+	}
+	return resp, err
+}
+
+func (s *server) send(ctx context.Context, method, path, key string, body any) (reply, error) {
 	limit := readTime
 	if method != http.MethodGet {
 		limit = changeTime
@@ -223,26 +166,28 @@ func send(ctx context.Context, client *http.Client, method, target, key string, 
 		}
 		payload = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, target, payload)
+	req, err := s.request(ctx, method, path, payload)
 	if err != nil {
 		return reply{}, err
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if method != http.MethodGet {
 		req.Header.Set("Idempotency-Key", key)
 	}
-	resp, err := client.Do(req)
+	resp, err := s.do(req)
 	var at *url.Error
 	switch {
-	case errors.As(err, &at) && at.Timeout():
-		return reply{}, fmt.Errorf("%s did not answer in %s", target, limit)
+	case errors.As(err, &at): // the others are unwrapped
+		return reply{}, fmt.Errorf("no answer in %s", limit)
 	case err != nil:
 		return reply{}, err
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return reply{}, fmt.Errorf("%s: the answer broke off: %w", target, err)
+		return reply{}, fmt.Errorf("the answer broke off: %w", err)
 	}
 	return reply{resp.StatusCode, b}, nil
 }
@@ -263,7 +208,17 @@ func (a *app) call(ctx context.Context, method, path string, body, v any) ([]byt
 	return r.body, nil
 }
 
-// refused makes a failure of an error answer.
+// get asks with GET, and shows the answer as table, JSON or YAML. v points to what the table is made of.
+func (a *app) get(ctx context.Context, path string, v any, table func(w *printer)) error {
+	raw, err := a.call(ctx, http.MethodGet, path, nil, v)
+	if err != nil {
+		return err
+	}
+	return a.show(raw, table)
+}
+
+// refused makes a failure of an error answer. What the server says comes first; where a token is the matter, where one is
+// to be given is added.
 func refused(r reply) error {
 	var e struct {
 		Error struct {
@@ -271,14 +226,28 @@ func refused(r reply) error {
 		}
 	}
 	if err := json.Unmarshal(r.body, &e); err != nil || e.Error.Message == "" {
-		return &failure{exitFailed, fmt.Sprintf("the server answered %d %s", r.status, http.StatusText(r.status)), "is this the API of a roundtable manager?"}
+		hint := "is this the API of a roundtable manager?"
+		if bytes.Contains(r.body, []byte("HTTP request to an HTTPS server")) {
+			hint = "it speaks TLS: say https://"
+		}
+		return &failure{exitFailed, fmt.Sprintf("the server answered %d %s", r.status, http.StatusText(r.status)), hint}
 	}
-	return &failure{exitFailed, e.Error.Message + " [" + e.Error.Code + "]", e.Error.Hint}
+	f := &failure{exitFailed, e.Error.Message + " [" + e.Error.Code + "]", e.Error.Hint}
+	switch r.status {
+	case http.StatusUnauthorized:
+		f.hint = "give a token with --token-file FILE, ROUNDTABLE_TOKEN or a context (roundtable context add); on a manager's own machine --home DIR needs none"
+	case http.StatusForbidden:
+		f.hint = strings.TrimPrefix(f.hint+"; who has the role admin can make a token: roundtable token create NAME --role ROLE", "; ")
+	}
+	return f
 }
 
-// get asks with GET, and shows the answer as table, JSON or YAML. v points to what the table is made of.
-func (a *app) get(ctx context.Context, path string, v any, table func(w io.Writer)) error {
-	raw, err := a.call(ctx, http.MethodGet, path, nil, v)
+// change asks for a change, and shows what came of it.
+func (a *app) change(ctx context.Context, method, path string, body, v any, table func(w *printer)) error {
+	raw, err := a.call(ctx, method, path, body, v)
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return &failure{exitTimeout, "no manager answered in time: whether it happened is not known", "look with: roundtable status"}
+	}
 	if err != nil {
 		return err
 	}

@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"roundtable/api"
 )
 
@@ -76,21 +74,11 @@ func TestFrozenServers(t *testing.T) {
 
 // TestPrefer: the server that answered is asked first the next time.
 func TestPrefer(t *testing.T) {
-	a := &app{servers: []string{"x", "y", "z"}}
-	a.prefer("y")
-	if d := cmp.Diff([]string{"y", "x", "z"}, a.servers); d != "" {
-		t.Error(d)
-	}
-}
-
-// TestServersOnce: a server that is named twice is asked once.
-func TestServersOnce(t *testing.T) {
-	a := &app{output: "table", environ: func(string) string { return "" }, servers: []string{"y:1", "http://x:1", "http://y:1/"}}
-	if err := a.prepare(); err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff([]string{"http://y:1", "http://x:1"}, a.servers); d != "" {
-		t.Error(d)
+	x, y, z := &server{name: "x"}, &server{name: "y"}, &server{name: "z"}
+	a := &app{servers: []*server{x, y, z}}
+	a.prefer(y)
+	if got := names(a.servers); got != "y, x, z" {
+		t.Error(got)
 	}
 }
 

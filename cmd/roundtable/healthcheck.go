@@ -10,8 +10,9 @@ import (
 
 func (a *app) healthcheckCommand() *cobra.Command {
 	role := ""
-	cmd := a.client(&cobra.Command{
+	cmd := a.asks(&cobra.Command{
 		Use: "healthcheck", Aliases: []string{"health"}, Short: "Ask one manager about its health; the exit code is the answer", Args: cobra.NoArgs,
+		Example: "roundtable healthcheck --role ready --home /var/lib/roundtable",
 		Long: "Asks the first --server only. Roles:\n" +
 			"  live     the program answers\n" +
 			"  ready    it is a member, knows the leader, and its node runs\n" +
@@ -28,7 +29,7 @@ func (a *app) healthcheckCommand() *cobra.Command {
 			}
 			switch r.status {
 			case http.StatusOK:
-				printf(a.stdout, "%s: ok", role)
+				a.out.line("%s: ok", role)
 				return nil
 			case http.StatusServiceUnavailable:
 				return &failure{exitFailed, "not " + role + ": " + strings.TrimSpace(string(r.body)), ""}

@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -11,11 +9,11 @@ import (
 )
 
 func (a *app) leaseCommand() *cobra.Command {
-	return a.client(&cobra.Command{
-		Use: "lease", Short: "Who may sign, up to which slot, why, and who could be next", Args: cobra.NoArgs,
+	return a.asks(&cobra.Command{
+		Use: "lease", Short: "Who may sign, up to which slot, why, and who could be next", Args: cobra.NoArgs, Example: "roundtable lease",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var l api.Lease
-			return a.get(cmd.Context(), "/cluster/lease", &l, func(w io.Writer) { printLease(w, l) })
+			return a.get(cmd.Context(), "/cluster/lease", &l, func(w *printer) { printLease(w, l) })
 		},
 	})
 }
@@ -23,28 +21,28 @@ func (a *app) leaseCommand() *cobra.Command {
 // shownLeases is how many earlier leases the table shows.
 const shownLeases = 8
 
-func printLease(w io.Writer, l api.Lease) {
-	printf(w, "lease     %s", leaseLine(l))
+func printLease(w *printer, l api.Lease) {
+	w.para("", "lease     ", leaseLine(l))
 	if l.Epoch > 0 {
-		printf(w, "granted   from slot %d (%s); now is slot %d", l.First, moment(l.FirstAt), l.Slot)
+		w.para("", "granted   ", fmt.Sprintf("from slot %d (%s); now is slot %d", l.First, moment(l.FirstAt), l.Slot))
 	}
-	fmt.Fprintln(w)
-	rows := [][]string{}
+	w.line("")
+	rows := [][]any{}
 	for i, c := range l.Candidates {
-		rows = append(rows, []string{strconv.Itoa(i + 1), c.Member, yesNo(c.Fit), dash(c.Reason)})
+		rows = append(rows, []any{i + 1, c.Member, good(c.Fit), dash(c.Reason)})
 	}
-	printTable(w, []string{"#", "candidate", "fit", "reason"}, rows)
+	w.table([]string{"#", "candidate", "fit", "reason"}, rows)
 	if len(l.Past) == 0 {
 		return
 	}
-	fmt.Fprintln(w)
-	rows = [][]string{}
+	w.line("")
+	rows = [][]any{}
 	for _, p := range l.Past[:min(len(l.Past), shownLeases)] {
 		end := "used up"
 		if p.Released {
 			end = "released"
 		}
-		rows = append(rows, []string{strconv.FormatUint(p.Epoch, 10), p.Holder, p.First.String(), p.Last.String(), moment(p.FirstAt), end})
+		rows = append(rows, []any{p.Epoch, p.Holder, p.First, p.Last, moment(p.FirstAt), end})
 	}
-	printTable(w, []string{"epoch", "holder", "first", "last", "from", "end"}, rows)
+	w.table([]string{"epoch", "holder", "first", "last", "from", "end"}, rows)
 }

@@ -31,9 +31,7 @@ const (
 	exitTimeout     = 4 // timed out, still running
 )
 
-const exitHelp = `
-Exit codes: 0 done, 1 refused or failed, 2 usage, 3 unreachable, 4 timed out (still running)
-`
+const exitHelp = "Exit codes: 0 done, 1 refused or failed, 2 usage, 3 unreachable, 4 timed out (still running)"
 
 // failure is an error with an exit code and a hint for the operator.
 type failure struct {
@@ -49,12 +47,12 @@ func usagef(hint, format string, args ...any) error {
 	return &failure{exitUsage, fmt.Sprintf(format, args...), hint}
 }
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() { os.Exit(run(os.Args[1:], thisMachine())) }
 
 // run is the program: it executes a command line and returns the exit code.
-func run(args []string, stdout, stderr io.Writer) int {
+func run(args []string, m machine) int {
 	started := false
-	root := rootCommand(stdout, stderr)
+	root := rootCommand(m)
 	root.PersistentPreRun = func(*cobra.Command, []string) { started = true }
 	root.SetArgs(args)
 	cmd, err := root.ExecuteC()
@@ -62,10 +60,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if err != nil && !started && !errors.As(err, &f) { // cobra's own errors come before the command's
 		err = usagef("see: "+cmd.CommandPath()+" --help", "%v", err)
 	}
-	return report(err, stderr)
+	return report(err, m.stderr)
 }
 
-func rootCommand(stdout, stderr io.Writer) *cobra.Command {
+func rootCommand(m machine) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "roundtable",
 		Short: "A cluster of block producing nodes that never signs a slot twice",
@@ -75,16 +73,37 @@ func rootCommand(stdout, stderr io.Writer) *cobra.Command {
 		Version: version,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	root.SetUsageTemplate(root.UsageTemplate() + exitHelp)
-	a := &app{stdout: stdout, stderr: stderr, environ: os.Getenv}
-	root.AddCommand(
-		runCommand(), sandboxCommand(), drillCommand(),
-		a.statusCommand(), a.membersCommand(), a.raftCommand(), a.leaseCommand(), a.roundCommand(),
-		a.operationsCommand(), a.historyCommand(), a.handoffCommand(), a.healthcheckCommand(), a.versionCommand(),
-	)
+	root.SetIn(m.stdin)
+	root.SetOut(m.stdout)
+	root.SetErr(m.stderr)
+	root.SetUsageFunc(printUsage)
+	a := &app{machine: m}
+	root.AddGroup(groups...)
+	for group, commands := range map[string][]*cobra.Command{
+		"look": {a.statusCommand(), a.membersCommand(), a.leaseCommand(), a.roundCommand(), a.raftCommand(), a.operationsCommand(), a.historyCommand()},
+		"act":  {a.handoffCommand()},
+		"run": {
+			withExample(runCommand(), "roundtable run --home /var/lib/roundtable"), a.healthcheckCommand(),
+		},
+		"prove": {withExample(sandboxCommand(), "roundtable sandbox --for 1m\nroundtable sandbox --demo"), withExample(drillCommand(), "roundtable drill handoff --runs 50")},
+		"self":  {a.contextCommand(), a.versionCommand()},
+	} {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	root.SetHelpCommandGroupID("self")
+	root.SetCompletionCommandGroupID("self")
 	return root
+}
+
+// withExample is for commands that have none of their own.
+func withExample(c *cobra.Command, example string) *cobra.Command {
+	if c.Example == "" {
+		c.Example = example
+	}
+	return c
 }
 
 // report prints an error for people and returns its exit code.
@@ -123,8 +142,15 @@ func report(err error, stderr io.Writer) int {
 }
 
 func say(w io.Writer, message, hint string) {
-	fmt.Fprintln(w, "error:", message)
+	lines := func(s string) string {
+		list := strings.Split(scrub(s), "\n")
+		for i, l := range list {
+			list[i] = printable(l)
+		}
+		return strings.Join(list, "\n")
+	}
+	fmt.Fprintln(w, "error:", lines(message))
 	if hint != "" {
-		fmt.Fprintln(w, "hint:", hint)
+		fmt.Fprintln(w, "hint:", lines(hint))
 	}
 }

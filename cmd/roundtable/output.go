@@ -4,34 +4,30 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
-	"os"
-	"strings"
 	"time"
 
-	"github.com/jedib0t/go-pretty/v6/table"
 	"go.yaml.in/yaml/v3"
 )
 
 // show prints an answer as --output says.
-func (a *app) show(raw []byte, table func(w io.Writer)) error {
-	switch a.output {
+func (a *app) show(raw []byte, table func(w *printer)) error {
+	switch a.flags.output {
 	case "json":
 		var b bytes.Buffer
 		if err := json.Indent(&b, bytes.TrimSpace(raw), "", "  "); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintln(a.stdout, b.String())
+		_, err := fmt.Fprintln(a.out, b.String())
 		return err
 	case "yaml":
 		b, err := toYAML(raw)
 		if err != nil {
 			return err
 		}
-		_, err = a.stdout.Write(b)
+		_, err = a.out.Write(b)
 		return err
 	}
-	table(a.stdout)
+	table(a.out)
 	return nil
 }
 
@@ -58,58 +54,6 @@ func toYAML(raw []byte) ([]byte, error) {
 	return b.Bytes(), e.Close()
 }
 
-// isTerminal reports that a person looks at it.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
-
-// printTable prints rows under a header: with lines on a terminal, as plain columns elsewhere.
-func printTable(w io.Writer, header []string, rows [][]string) {
-	t := table.NewWriter()
-	style := table.StyleLight
-	if !isTerminal(w) {
-		style = table.StyleDefault
-		style.Options = table.OptionsNoBordersAndSeparators
-		style.Box.PaddingLeft, style.Box.PaddingRight = "", "  "
-	}
-	t.SetStyle(style)
-	t.AppendHeader(row(header))
-	for _, r := range rows {
-		t.AppendRow(row(r))
-	}
-	for line := range strings.SplitSeq(t.Render(), "\n") {
-		fmt.Fprintln(w, strings.TrimRight(line, " "))
-	}
-}
-
-func row(cells []string) table.Row {
-	r := make(table.Row, len(cells))
-	for i, c := range cells {
-		r[i] = printable(c)
-	}
-	return r
-}
-
-// printable keeps what other programs said (a nodeos' version, a reason) from steering the terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
-			return ' '
-		}
-		return r
-	}, s)
-}
-
-// printf writes a line of text for people.
-func printf(w io.Writer, format string, args ...any) {
-	fmt.Fprintln(w, printable(fmt.Sprintf(format, args...)))
-}
-
 // clock shortens the API's time to its time of day, UTC; "-" for none.
 func clock(t string) string {
 	at, err := time.Parse(time.RFC3339, t)
@@ -128,11 +72,38 @@ func moment(t string) string {
 	return at.UTC().Format("2006-01-02 15:04:05")
 }
 
-func yesNo(b bool) string {
-	if b {
-		return "yes"
+// since says how long ago a time of the API's was, or how far ahead it is.
+func since(t string, now time.Time) string {
+	at, err := time.Parse(time.RFC3339, t)
+	switch {
+	case err != nil:
+		return "-"
+	case at.After(now):
+		return "in " + age(at.Sub(now))
 	}
-	return "no"
+	return age(now.Sub(at)) + " ago"
+}
+
+// age is a length of time as people say it: its two greatest units.
+func age(d time.Duration) string {
+	whole := func(unit time.Duration) int { return int(d / unit) }
+	pair := func(unit, rest time.Duration, a, b string) string {
+		n, m := whole(unit), int(d%unit/rest)
+		if m == 0 {
+			return fmt.Sprintf("%d %s", n, a)
+		}
+		return fmt.Sprintf("%d %s %d %s", n, a, m, b)
+	}
+	const day = 24 * time.Hour
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", whole(time.Second))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", whole(time.Minute))
+	case d < day:
+		return pair(time.Hour, time.Minute, "h", "min")
+	}
+	return pair(day, time.Hour, "d", "h")
 }
 
 func dash(s string) string {
@@ -140,4 +111,18 @@ func dash(s string) string {
 		return "-"
 	}
 	return s
+}
+
+func firstOf(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }

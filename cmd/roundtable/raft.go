@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -13,17 +11,17 @@ import (
 
 func (a *app) raftCommand() *cobra.Command {
 	all := false
-	cmd := a.client(&cobra.Command{
-		Use: "raft", Short: "The raft group as a member sees it, or as every member does", Args: cobra.NoArgs,
+	cmd := a.asks(&cobra.Command{
+		Use: "raft", Short: "The raft group as a member sees it, or as every member does", Args: cobra.NoArgs, Example: "roundtable raft --all",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if all {
 				var list []api.RaftAll
-				return a.get(cmd.Context(), "/cluster/raft?all=true", &list, func(w io.Writer) { printRaft(w, list) })
+				return a.get(cmd.Context(), "/cluster/raft?all=true", &list, func(w *printer) { printRaft(w, list) })
 			}
 			var s cluster.RaftStatus
-			return a.get(cmd.Context(), "/cluster/raft", &s, func(w io.Writer) {
+			return a.get(cmd.Context(), "/cluster/raft", &s, func(w *printer) {
 				printRaft(w, []api.RaftAll{{Member: s.ID, Raft: &s}})
-				fmt.Fprintln(w)
+				w.line("")
 				printPeers(w, s)
 			})
 		},
@@ -32,11 +30,11 @@ func (a *app) raftCommand() *cobra.Command {
 	return cmd
 }
 
-func printRaft(w io.Writer, list []api.RaftAll) {
-	rows := [][]string{}
+func printRaft(w *printer, list []api.RaftAll) {
+	rows := [][]any{}
 	for _, m := range list {
 		if m.Raft == nil {
-			rows = append(rows, []string{m.Member, "no answer"})
+			rows = append(rows, []any{m.Member, red("no answer")})
 			continue
 		}
 		s := m.Raft
@@ -44,23 +42,23 @@ func printRaft(w io.Writer, list []api.RaftAll) {
 		if s.LastContactMs >= 0 {
 			contact = fmt.Sprintf("%d ms", s.LastContactMs)
 		}
-		rows = append(rows, []string{
-			m.Member, s.State, strconv.FormatUint(s.Term, 10), dash(s.Leader), strconv.FormatUint(s.LastIndex, 10), strconv.FormatUint(s.CommitIndex, 10),
-			strconv.FormatUint(s.AppliedIndex, 10), contact, fmt.Sprintf("%.1f MiB", float64(s.LogBytes)/(1<<20)), strconv.Itoa(len(s.Snapshots)), yesNo(s.Stalled),
+		rows = append(rows, []any{
+			m.Member, s.State, s.Term, dash(s.Leader), s.LastIndex, s.CommitIndex, s.AppliedIndex, contact, fmt.Sprintf("%.1f MiB", float64(s.LogBytes)/(1<<20)),
+			len(s.Snapshots), bad(s.Stalled),
 		})
 	}
-	printTable(w, []string{"member", "state", "term", "leader", "last", "commit", "applied", "contact", "folder", "snapshots", "stalled"}, rows)
+	w.table([]string{"member", "state", "term", "leader", "last", "commit", "applied", "contact", "folder", "snapshots", "stalled"}, rows)
 	for _, m := range list {
 		if m.Raft == nil {
-			printf(w, "%s: %s", m.Member, m.Error)
+			w.line("%s: %s", m.Member, m.Error)
 		}
 	}
 }
 
-func printPeers(w io.Writer, s cluster.RaftStatus) {
-	rows := [][]string{}
+func printPeers(w *printer, s cluster.RaftStatus) {
+	rows := [][]any{}
 	for _, p := range s.Peers {
-		rows = append(rows, []string{p.ID, p.Address, p.Suffrage, yesNo(p.Alive), strconv.FormatUint(p.AppliedIndex, 10)})
+		rows = append(rows, []any{p.ID, p.Address, p.Suffrage, good(p.Alive), p.AppliedIndex})
 	}
-	printTable(w, []string{"server", "address", "suffrage", "alive", "applied"}, rows)
+	w.table([]string{"server", "address", "suffrage", "alive", "applied"}, rows)
 }

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"io"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -11,11 +9,11 @@ import (
 )
 
 func (a *app) roundCommand() *cobra.Command {
-	return a.client(&cobra.Command{
-		Use: "round", Short: "The production round: where our producers stand, and the slots of the last windows", Args: cobra.NoArgs,
+	return a.asks(&cobra.Command{
+		Use: "round", Short: "The production round: where our producers stand, and the slots of the last windows", Args: cobra.NoArgs, Example: "roundtable round",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var r api.Round
-			return a.get(cmd.Context(), "/cluster/round", &r, func(w io.Writer) { printRound(w, r) })
+			return a.get(cmd.Context(), "/cluster/round", &r, func(w *printer) { printRound(w, r) })
 		},
 	})
 }
@@ -23,15 +21,23 @@ func (a *app) roundCommand() *cobra.Command {
 // shownWindows is how many windows the table shows.
 const shownWindows = 12
 
-func printRound(w io.Writer, r api.Round) {
-	printf(w, "round     %s", roundLine(r))
+func printRound(w *printer, r api.Round) {
+	w.para("", "round     ", roundLine(r))
 	if r.Window > 0 {
-		printf(w, "window    %d, from slot %d (%s)", r.Window, r.WindowFirst, clock(r.WindowFirstAt))
+		w.line("window    %d, from slot %d (%s)", r.Window, r.WindowFirst, clock(r.WindowFirstAt))
 	}
-	fmt.Fprintln(w)
-	rows := [][]string{}
+	w.line("")
+	rows := [][]any{}
 	for _, x := range r.Windows[:min(len(r.Windows), shownWindows)] {
-		rows = append(rows, []string{x.Producer, x.First.String(), moment(x.FirstAt), strconv.Itoa(x.Due), strconv.Itoa(x.Signed), strconv.Itoa(x.Missed)})
+		rows = append(rows, []any{x.Producer, x.First, moment(x.FirstAt), x.Due, x.Signed, missed(x.Missed)})
 	}
-	printTable(w, []string{"producer", "first slot", "at", "due", "signed", "missed"}, rows)
+	w.table([]string{"producer", "first slot", "at", "due", "signed", "missed"}, rows)
+}
+
+// missed is a number of slots that nobody signed.
+func missed(n int) any {
+	if n > 0 {
+		return red(strconv.Itoa(n))
+	}
+	return n
 }

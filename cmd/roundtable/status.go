@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
-	"strconv"
+	"net/http"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -12,41 +15,95 @@ import (
 )
 
 func (a *app) statusCommand() *cobra.Command {
-	return a.client(&cobra.Command{
+	watch := false
+	cmd := a.asks(&cobra.Command{
 		Use: "status", Short: "What is wrong, who signs, and how every member is", Args: cobra.NoArgs,
-		Long: "Shows the whole cluster as one member sees it: what is wrong first, then the lease, the round, running operations\nand the members. Exits with 0 whenever there is an answer, whatever it says; see healthcheck for exit codes.",
+		Long: "Shows the whole cluster as one member sees it: what is wrong first, then the lease, the round, running operations\n" +
+			"and the members. Exits with 0 whenever there is an answer, whatever it says; see healthcheck for exit codes.",
+		Example: "roundtable status\nroundtable status --watch",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if watch {
+				if a.flags.output != "table" {
+					return usagef("for programs there is: roundtable events --follow --output json", "--watch shows a table, not %s", a.flags.output)
+				}
+				ctx, stop := interruptible(cmd)
+				defer stop()
+				return a.watch(ctx)
+			}
 			var o api.Overview
-			return a.get(cmd.Context(), "/cluster", &o, func(w io.Writer) { printStatus(w, o) })
+			return a.get(cmd.Context(), "/cluster", &o, func(w *printer) { printStatus(w, o) })
 		},
 	})
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it again every second, until ^C")
+	return cmd
+}
+
+// watchTime is how often --watch looks.
+const watchTime = time.Second
+
+// watch shows the status again and again. While nobody answers, what was seen last is shown with its age.
+func (a *app) watch(ctx context.Context) error {
+	tick := time.NewTicker(watchTime)
+	defer tick.Stop()
+	var last *api.Overview
+	var seen time.Time
+	for {
+		var o api.Overview
+		_, err := a.call(ctx, http.MethodGet, "/cluster", nil, &o)
+		var f *failure
+		switch {
+		case ctx.Err() != nil:
+			return nil // ^C is how it ends
+		case err == nil:
+			last, seen = &o, a.now()
+		case last == nil, errors.As(err, &f) && f.code == exitUsage:
+			return err
+		}
+		page := &strings.Builder{}
+		w := &printer{page, a.out.colour, a.out.width}
+		if err != nil {
+			w.para("31", "!   ", fmt.Sprintf("this is %s old: %v", age(a.now().Sub(seen)), err))
+		}
+		printStatus(w, *last)
+		if a.out.width > 0 {
+			fmt.Fprint(a.out, "\x1b[H\x1b[2J") // to the top of an empty screen
+		}
+		if _, err := io.WriteString(a.out, page.String()); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
 }
 
 // printStatus says first what is wrong, and fits one screen.
-func printStatus(w io.Writer, o api.Overview) {
+func printStatus(w *printer, o api.Overview) {
 	switch {
 	case len(o.Alarms) > 0:
 	case o.Lease.Epoch == 0 || o.Lease.Released || o.Lease.SlotsLeft < 0:
-		printf(w, "!   nobody may sign")
+		w.para("31", "!   ", "nobody may sign")
 	default:
-		printf(w, "ok: nothing is wrong")
+		w.para("32", "", "ok: nothing is wrong")
 	}
 	for i, alarm := range o.Alarms {
 		if i == maxAlarms {
-			printf(w, "!   and %d more: roundtable status --output json", len(o.Alarms)-i)
+			w.line("!   and %d more: roundtable status --output json", len(o.Alarms)-i)
 			break
 		}
-		printf(w, "!   %s", alarm)
+		w.para("31", "!   ", alarm)
 	}
-	fmt.Fprintln(w)
-	printf(w, "cluster   %s, producing for %s; leader %s, term %d; seen by %s at %s", dash(o.Cluster), dash(strings.Join(o.Producers, ", ")), dash(o.Leader), o.Term, o.Member, clock(o.At))
-	printf(w, "lease     %s", leaseLine(o.Lease))
-	printf(w, "round     %s", roundLine(o.Round))
+	w.line("")
+	w.para("", "cluster   ", fmt.Sprintf("%s, producing for %s; leader %s, term %d; seen by %s at %s", dash(o.Cluster), dash(strings.Join(o.Producers, ", ")), dash(o.Leader), o.Term, o.Member, clock(o.At)))
+	w.para("", "lease     ", leaseLine(o.Lease))
+	w.para("", "round     ", roundLine(o.Round))
 	for _, op := range o.Operations {
-		printf(w, "running   %s", operationLine(op))
+		w.para("33", "running   ", operationLine(op))
 	}
-	fmt.Fprintln(w)
-	printMembers(w, o.Members, maxCause)
+	w.line("")
+	printMembers(w, o.Members, false)
 }
 
 const (
@@ -88,71 +145,81 @@ func roundLine(r api.Round) string {
 	return strings.Join(parts, "; ")
 }
 
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
-
 func operationLine(o api.Operation) string {
 	return fmt.Sprintf("%s %s: %s -> %s (%s), at %q for %.1f s in all", o.Kind, o.ID, o.From, o.To, o.When, o.Step, o.Seconds)
 }
 
-func (a *app) membersCommand() *cobra.Command {
-	return a.client(&cobra.Command{
-		Use: "members", Short: "The members, their nodes and whether they could hold the lease", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var list []api.Member
-			return a.get(cmd.Context(), "/cluster/members", &list, func(w io.Writer) {
-				printMembers(w, list, 0)
-				fmt.Fprintln(w)
-				rows := [][]string{}
-				for _, m := range list {
-					rows = append(rows, []string{m.ID, dash(m.API), dash(m.Raft), dash(m.P2P), strconv.Itoa(m.Priority), dash(m.Fence), dash(m.Version), dash(m.NodeVersion), moment(m.Started)})
-				}
-				printTable(w, []string{"member", "api", "raft", "p2p", "priority", "fence", "version", "nodeos", "started"}, rows)
-			})
-		},
-	})
-}
-
-// printMembers shows at most cause characters of why a member is not fit; 0: all.
-func printMembers(w io.Writer, list []api.Member, cause int) {
-	rows := [][]string{}
-	for _, m := range list {
-		role := m.Role
-		if m.Leader {
-			role += ", leader"
-		}
-		fit := yesNo(m.Fit)
-		switch {
-		case m.Role == api.RoleWitness:
-			fit = "-"
-		case !m.Fit && m.Reason != "":
-			fit = "no: " + short(m.Reason, cause)
-		}
-		node := m.Node
-		if node == "backoff" {
-			node = "waiting"
-		}
-		if m.Paused && node == "running" {
-			node = "paused"
-		}
-		if !m.Alive {
-			node = "not alive"
-		}
-		rows = append(rows, []string{
-			m.ID, role, node, strconv.FormatUint(uint64(m.Head.Num), 10), strconv.FormatUint(m.Lag, 10),
-			strconv.FormatUint(uint64(m.LIB), 10), strconv.Itoa(m.Peers), fmt.Sprintf("%+d ms", m.ClockOffsetMs), fit,
-		})
+// printMembers shows how the members are. Whole: all that there is to say, however wide.
+func printMembers(w *printer, list []api.Member, whole bool) {
+	header := []string{"member", "role", "node", "head", "lag", "peers", "clock", "fit"}
+	if whole {
+		header = []string{"member", "role", "node", "head", "lag", "lib", "peers", "clock", "fit"}
 	}
-	printTable(w, []string{"member", "role", "node", "head", "lag", "lib", "peers", "clock", "fit"}, rows)
+	rows := [][]any{}
+	for _, m := range list {
+		row := []any{memberID(m), role(m), nodeState(m), m.Head.Num, m.Lag}
+		if whole {
+			row = append(row, m.LIB)
+		}
+		rows = append(rows, append(row, m.Peers, fmt.Sprintf("%+d ms", m.ClockOffsetMs), fit(m, whole)))
+	}
+	if whole {
+		w.table(header, rows)
+	} else {
+		w.columns(header, rows)
+	}
 }
 
-// short cuts a text to so many characters; 0: not at all.
+func memberID(m api.Member) any {
+	if m.Role == api.RoleHolder {
+		return green(m.ID)
+	}
+	return m.ID
+}
+
+func role(m api.Member) any {
+	text := m.Role
+	if m.Leader {
+		text += ", leader"
+	}
+	if m.Role == api.RoleHolder {
+		return green(text)
+	}
+	return text
+}
+
+func nodeState(m api.Member) any {
+	switch {
+	case !m.Alive:
+		return red("not alive")
+	case m.Node == "backoff":
+		return red("waiting")
+	case m.Node == "failed":
+		return red(m.Node)
+	case m.Paused && m.Node == "running":
+		return "paused"
+	}
+	return m.Node
+}
+
+// fit says whether a member could have the lease, or why not.
+func fit(m api.Member, whole bool) any {
+	switch {
+	case m.Role == api.RoleWitness:
+		return "-"
+	case m.Fit:
+		return "yes"
+	case m.Reason == "":
+		return red("no")
+	case whole:
+		return red("no: " + m.Reason)
+	}
+	return red("no: " + short(m.Reason, maxCause))
+}
+
+// short cuts a text to so many characters.
 func short(s string, limit int) string {
-	if r := []rune(s); limit > 0 && len(r) > limit {
+	if r := []rune(s); len(r) > limit {
 		return strings.TrimRight(string(r[:limit]), " :;,") + " ..."
 	}
 	return s
