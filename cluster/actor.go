@@ -5,7 +5,7 @@ import "context"
 type actorKey struct{}
 
 // WithActor names on whose behalf a change is made, such as "token:alice": Propose, Remove and TransferLeadership take it
-// from the context into the history. It is dropped silently where the log cannot carry it yet (fsm.State.NamesActors).
+// from the context into the history. It is dropped silently where the log cannot carry it yet (fsm.State.NamesActor).
 func WithActor(ctx context.Context, actor string) context.Context {
 	return context.WithValue(ctx, actorKey{}, actor)
 }
@@ -14,12 +14,4 @@ func WithActor(ctx context.Context, actor string) context.Context {
 func Actor(ctx context.Context) string {
 	actor, _ := ctx.Value(actorKey{}).(string)
 	return actor
-}
-
-// actor is Actor where an entry may say it now, else "".
-func (c *Cluster) actor(ctx context.Context) string {
-	if state, _ := c.View(); !state.NamesActors() {
-		return ""
-	}
-	return Actor(ctx)
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -30,6 +31,7 @@ type Cluster struct {
 	raft       *raft.Raft
 	leadership *leadership
 	gossip     *gossip
+	talking    atomic.Pointer[gossip] // the same, from when it is open: raft asks where the others are
 	disk       *disk
 	count      counters
 	fatalOnce  sync.Once
@@ -108,7 +110,7 @@ func (c *Cluster) open() error {
 	conf := c.raftConfig()
 	conf.Logger = hlog
 	network := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: raftLayer{c.streams}, MaxPool: 3, MaxRPCsInFlight: 1, Timeout: rpcTimeout, Logger: hlog,
+		Stream: raftLayer{c.streams}, MaxPool: 3, MaxRPCsInFlight: 1, Timeout: rpcTimeout, Logger: hlog, ServerAddressProvider: whereabouts{c},
 	})
 	c.transport = &transport{
 		NetworkTransport: network, stop: c.streams.ctx.Done(), commits: map[raft.ServerID]*raft.AppendEntriesRequest{}, sending: map[raft.ServerID]bool{},
@@ -122,7 +124,7 @@ func (c *Cluster) open() error {
 		}
 		c.log.Info("bootstrapped a cluster of one", "id", c.cfg.ID, "raft", c.streams.advertise)
 	}
-	c.streams.idOf = c.idOf
+	c.streams.idOf, c.streams.banned = c.idOf, c.banned
 	c.streams.forward = c.serveForward
 	if c.raft, err = raft.NewRaft(conf, c.machine, logs, stable, c.stores.Snapshots, c.transport); err != nil {
 		return fmt.Errorf("cluster: start raft: %w", err)
@@ -130,9 +132,10 @@ func (c *Cluster) open() error {
 	c.transport.node.Store(c.raft)
 	c.leadership.node = c.raft
 	c.forwarding = &forwarding{peers: map[string]*forwardPeer{}, dial: c.dialForward}
-	if c.gossip, err = openGossip(c.cfg, c.meta, c.beat); err != nil {
+	if c.gossip, err = openGossip(c.cfg, c.meta, c.beat, c.banned); err != nil {
 		return err
 	}
+	c.talking.Store(c.gossip)
 	c.wg.Go(func() { c.leadership.run(c.ctx) })
 	c.streams.serve()
 	return nil
@@ -191,16 +194,6 @@ func (c *Cluster) meta() meta {
 
 func (c *Cluster) beat() beat {
 	return beat{ID: c.cfg.ID, Group: c.streams.groupID(), Applied: c.raft.AppliedIndex(), Stalled: c.disk.stalled.Load()}
-}
-
-// idOf finds the member behind a raft address; "" where none is known.
-func (c *Cluster) idOf(address string) string {
-	node := c.transport.node.Load()
-	if node == nil {
-		return ""
-	}
-	s, _ := at(node.GetConfiguration().Configuration().Servers, address)
-	return string(s.ID)
 }
 
 // snapshots takes a raft snapshot whenever enough entries were applied. Raft's own trigger looks at a clock, which does not

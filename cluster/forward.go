@@ -40,7 +40,7 @@ type request struct {
 	Op      op              `json:"op"`
 	Entry   json.RawMessage `json:"entry,omitempty"`
 	Member  string          `json:"member,omitempty"`
-	Actor   string          `json:"actor,omitempty"` // of a removal, where the log carries actors; an entry has its own
+	Actor   string          `json:"actor,omitempty"` // of a removal; an entry has its own
 	LimitMs int64           `json:"limit_ms"`        // how long the asker waits
 }
 
@@ -155,7 +155,10 @@ func (c *Cluster) answer(ctx context.Context, from string, req request) response
 var errNotLeading = errors.New("does not lead")
 
 func (c *Cluster) serve(ctx context.Context, from string, req request) (uint64, error) {
-	if !c.IsLeader() {
+	switch {
+	case c.banned(from): // since its stream was opened
+		return 0, errBanned
+	case !c.IsLeader():
 		return 0, notAppended(errNotLeading)
 	}
 	switch req.Op {

@@ -68,7 +68,8 @@ type gossip struct {
 	log     *slog.Logger
 	list    *memberlist.Memberlist
 	local   func() meta
-	beat    func() beat   // without a report
+	beat    func() beat // without a report
+	banned  func(id string) bool
 	changed chan struct{} // capacity 1: something about the nodes changed
 	publish chan struct{} // capacity 1: a new report is there
 
@@ -85,9 +86,9 @@ type gossip struct {
 	recalled map[string]string
 }
 
-func openGossip(cfg Config, local func() meta, fill func() beat) (*gossip, error) {
+func openGossip(cfg Config, local func() meta, fill func() beat, banned func(id string) bool) (*gossip, error) {
 	g := &gossip{
-		id: cfg.ID, cfg: cfg, log: cfg.Log.With("part", "gossip"), local: local, beat: fill,
+		id: cfg.ID, cfg: cfg, log: cfg.Log.With("part", "gossip"), local: local, beat: fill, banned: banned,
 		changed: make(chan struct{}, 1), publish: make(chan struct{}, 1),
 		nodes: map[string]*Node{}, live: map[string]memberlist.Node{}, moved: make(chan struct{}, 1), peers: map[string]health.Peer{},
 	}
@@ -97,7 +98,7 @@ func openGossip(cfg Config, local func() meta, fill func() beat) (*gossip, error
 	mc.Label = cfg.Name
 	mc.Logger = gossipLogger(g.log)
 	mc.SecretKey = cfg.GossipKey
-	mc.Delegate, mc.Events, mc.Ping = delegate{g}, events{g}, pings{g}
+	mc.Delegate, mc.Events, mc.Ping, mc.Alive = delegate{g}, events{g}, pings{g}, doorman{g}
 	mc.EnableCompression = false // small packets
 	mc.GossipInterval = tick     // only for who comes and goes; a report's age tells of the dead much sooner
 	mc.ProbeInterval = 2 * time.Second
@@ -198,7 +199,7 @@ func (g *gossip) sendBeat() {
 	to := slices.Collect(maps.Values(g.live))
 	g.mu.Unlock()
 	for _, n := range to {
-		if n.Name != g.id {
+		if n.Name != g.id && !g.banned(n.Name) {
 			_ = g.list.SendBestEffort(&n, msg) // the next one is a second away
 		}
 	}
@@ -222,18 +223,32 @@ func poke(ch chan struct{}) {
 	}
 }
 
-// snapshot returns the nodes known, ours not included.
+// snapshot returns the nodes known, ours and banned ones not included.
 func (g *gossip) snapshot() map[string]Node {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	out := make(map[string]Node, len(g.nodes))
 	for id, n := range g.nodes {
-		out[id] = *n
+		if !g.banned(id) {
+			out[id] = *n
+		}
 	}
 	return out
 }
 
-// view returns every manager that gossip holds for alive or that ever sent a report, our own included. The map is shared.
+// node is one of snapshot's.
+func (g *gossip) node(id string) (Node, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := g.nodes[id]
+	if n == nil || g.banned(id) {
+		return Node{}, false
+	}
+	return *n, true
+}
+
+// view returns every manager that gossip holds for alive or that ever sent a report, our own included, banned ones not. The map
+// is shared.
 func (g *gossip) view() map[string]health.Peer {
 	now := g.cfg.Now()
 	g.mu.Lock()
@@ -244,6 +259,9 @@ func (g *gossip) view() map[string]health.Peer {
 	g.until = now.Add(freshFor)
 	out := make(map[string]health.Peer, len(g.nodes)+1)
 	for id, p := range g.peers {
+		if g.banned(id) {
+			continue
+		}
 		n := g.nodes[id]
 		p.Alive = (id == g.id || n != nil && n.Alive) && !p.Seen.IsZero() && now.Sub(p.Seen) < freshFor
 		if stale := p.Seen.Add(freshFor); p.Alive && stale.Before(g.until) {
@@ -252,7 +270,7 @@ func (g *gossip) view() map[string]health.Peer {
 		out[id] = p
 	}
 	for id, n := range g.nodes {
-		if _, ok := g.peers[id]; !ok && n.Alive { // silent so far
+		if _, ok := g.peers[id]; !ok && n.Alive && !g.banned(id) { // silent so far
 			out[id] = health.Peer{Report: health.Report{Member: id}}
 		}
 	}
@@ -263,7 +281,7 @@ func (g *gossip) view() map[string]health.Peer {
 // heard takes in a beat.
 func (g *gossip) heard(msg []byte) {
 	var b beat
-	if err := json.Unmarshal(msg, &b); err != nil || b.ID == "" || b.ID == g.id {
+	if err := json.Unmarshal(msg, &b); err != nil || b.ID == "" || b.ID == g.id || g.banned(b.ID) {
 		return
 	}
 	now := g.cfg.Now()
@@ -328,12 +346,21 @@ func (g *gossip) saw(m *memberlist.Node, alive bool) {
 	poke(g.changed)
 }
 
-// The three faces that memberlist calls, from its own goroutines; none may block.
+// The faces that memberlist calls, from its own goroutines; none may block.
 type (
 	delegate struct{ *gossip }
 	events   struct{ *gossip }
 	pings    struct{ *gossip }
+	doorman  struct{ *gossip }
 )
+
+// NotifyAlive implements memberlist.AliveDelegate: a manager that an operator removed is not let in again.
+func (d doorman) NotifyAlive(n *memberlist.Node) error {
+	if d.banned(n.Name) {
+		return errBanned
+	}
+	return nil
+}
 
 // NodeMeta implements memberlist.Delegate.
 func (d delegate) NodeMeta(limit int) []byte {

@@ -228,10 +228,12 @@ func (c *Cluster) TransferLeadership(ctx context.Context, to string) error {
 	defer cancel()
 	before := ""
 	_, err := c.deliver(ctx, true, func(s *standing) (uint64, error) {
-		if before = s.leader; to == before {
-			return 0, nil
-		}
-		if s.leading {
+		switch before = s.leader; {
+		case to == before && s.leading:
+			return 0, c.barrier(ctx) // it leads already, if it does
+		case to == before:
+			return c.askLeader(ctx, s, request{Op: opBarrier})
+		case s.leading:
 			return 0, c.transferHere(ctx, to)
 		}
 		return c.askLeader(ctx, s, request{Op: opTransfer, Member: to})
@@ -254,7 +256,7 @@ func (c *Cluster) TransferLeadership(ctx context.Context, to string) error {
 // noteLeader puts an operator's transfer into the history, where the log can say who that was. The transfer has happened:
 // a failure here does not undo it.
 func (c *Cluster) noteLeader(ctx context.Context) {
-	if c.actor(ctx) == "" {
+	if state, _ := c.View(); Actor(ctx) == "" || state.Level < 2 || state.EntryVersion() < 2 {
 		return
 	}
 	s := c.leadership.now.Load()

@@ -34,22 +34,26 @@ type changeKind string
 const (
 	addNonvoter changeKind = "add as nonvoter"
 	promote     changeKind = "promote to voter"
+	demote      changeKind = "demote to nonvoter"
+	resign      changeKind = "give the leadership away" // a leader that is to lose its vote: the next one takes it
 	readdress   changeKind = "change the address"
 	remove      changeKind = "remove"
 )
 
 // membershipInput is all that planMembership looks at.
 type membershipInput struct {
-	self    string
-	group   string
-	servers []raft.Server
-	nodes   map[string]Node      // gossip's, ours not included
-	since   map[string]time.Time // since when each has been as it is now, alive or not, as this leader saw it
-	removed map[string]bool      // removed by an operator
-	applied uint64
-	now     time.Time
-	dead    time.Duration
-	left    time.Duration
+	self     string
+	address  string // ours
+	group    string
+	servers  []raft.Server
+	nodes    map[string]Node      // gossip's, ours not included
+	since    map[string]time.Time // since when each has been as it is now, alive or not, as this leader saw it
+	removed  map[string]bool      // removed by an operator
+	nonvoter map[string]bool      // an operator took their votes
+	applied  uint64
+	now      time.Time
+	dead     time.Duration
+	left     time.Duration
 }
 
 // planMembership chooses the next change: at most one at a time, each is a committed entry. It never plans a step after
@@ -91,7 +95,12 @@ func (in membershipInput) tend(s raft.Server, servers []raft.Server) (change, bo
 	lasted := in.now.Sub(in.since[id])
 	switch {
 	case id == in.self:
-		return change{}, false
+		if _, taken := at(servers, in.address); !taken && in.address != "" {
+			return change{readdress, id, in.address, "this member moved, and nobody led who could have said so"}, true
+		}
+		if s.Suffrage == raft.Voter && in.nonvoter[id] && in.safeWithout(id, 1) {
+			return change{resign, id, string(s.Address), "an operator took its vote"}, true
+		}
 	case in.removed[id]:
 		if s.Suffrage != raft.Voter || in.safeWithout(id, 1) {
 			return change{remove, id, string(s.Address), "removed by an operator"}, true
@@ -102,7 +111,11 @@ func (in membershipInput) tend(s raft.Server, servers []raft.Server) (change, bo
 		if _, taken := at(servers, n.Raft); !taken {
 			return change{readdress, id, n.Raft, "it moved"}, true
 		}
-	case known && n.Alive && s.Suffrage != raft.Voter:
+	case s.Suffrage == raft.Voter && in.nonvoter[id]:
+		if in.safeWithout(id, 1) {
+			return change{demote, id, string(s.Address), "an operator took its vote"}, true
+		}
+	case known && n.Alive && s.Suffrage != raft.Voter && !in.nonvoter[id]:
 		if lasted >= stableFor && in.now.Sub(n.Seen) < freshFor && n.Applied+caughtUp >= in.applied && n.Group == in.group && !n.Stalled {
 			return change{promote, id, string(s.Address), "caught up"}, true
 		}
@@ -114,6 +127,13 @@ func (in membershipInput) tend(s raft.Server, servers []raft.Server) (change, bo
 	return change{}, false
 }
 
+// live reports whether a member was heard just now: gossip's own detector takes ten seconds to miss one, in which a vote too
+// many could be taken.
+func (in membershipInput) live(id string) bool {
+	n := in.nodes[id]
+	return id == in.self || n.Alive && in.now.Sub(n.Seen) < freshFor
+}
+
 // safeWithout reports whether the live voters are a quorum before and after a voter goes, and enough voters remain.
 func (in membershipInput) safeWithout(id string, fewest int) bool {
 	voters, live, left, liveLeft := 0, 0, 0, 0
@@ -121,7 +141,7 @@ func (in membershipInput) safeWithout(id string, fewest int) bool {
 		if s.Suffrage != raft.Voter {
 			continue
 		}
-		alive := string(s.ID) == in.self || in.nodes[string(s.ID)].Alive
+		alive := in.live(string(s.ID))
 		voters++
 		if alive {
 			live++
@@ -181,6 +201,15 @@ func removedMembers(s *fsm.State) map[string]bool {
 	return removed
 }
 
+// nonvoters are the members whose votes an operator took.
+func nonvoters(s *fsm.State) map[string]bool {
+	list := map[string]bool{}
+	for id, m := range s.Members {
+		list[id] = m.Nonvoter
+	}
+	return list
+}
+
 // tendMembership runs while this member leads: it keeps raft's configuration in step with who is there.
 func (c *Cluster) tendMembership(ctx context.Context, _ time.Time) {
 	since := map[string]time.Time{}
@@ -198,7 +227,7 @@ func (c *Cluster) tendMembership(ctx context.Context, _ time.Time) {
 		}
 		state, _ := c.View()
 		in := membershipInput{
-			self: c.cfg.ID, group: c.streams.groupID(), servers: servers, nodes: nodes, since: since, removed: removedMembers(state),
+			self: c.cfg.ID, address: c.streams.advertise, group: c.streams.groupID(), servers: servers, nodes: nodes, since: since, removed: removedMembers(state), nonvoter: nonvoters(state),
 			applied: c.raft.AppliedIndex(), now: now, dead: c.cfg.DeadAfter, left: c.cfg.LeftAfter,
 		}
 		if ch, ok := planMembership(in); ok {
@@ -243,6 +272,10 @@ func (c *Cluster) changeMembership(ctx context.Context, ch change) error {
 			return c.raft.RemoveServer(id, 0, 0)
 		case promote:
 			return c.raft.AddVoter(id, address, 0, 0)
+		case demote:
+			return c.raft.DemoteVoter(id, 0, 0)
+		case resign:
+			return c.raft.LeadershipTransfer()
 		case readdress:
 			if s, ok := c.server(ch.id); ok && s.Suffrage == raft.Voter {
 				return c.raft.AddVoter(id, address, 0, 0)
@@ -259,15 +292,29 @@ func (c *Cluster) Remove(ctx context.Context, id string) error {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
 	index, err := c.deliver(ctx, true, func(s *standing) (uint64, error) {
-		if !s.leading {
-			return c.askLeader(ctx, s, request{Op: opRemove, Member: id, Actor: c.actor(ctx)})
+		if s.leading {
+			return c.removeHere(ctx, id, Actor(ctx))
 		}
-		return c.removeHere(ctx, id, c.actor(ctx))
+		req := request{Op: opRemove, Member: id}
+		if state, _ := c.View(); state.EntryVersion() >= 2 { // a leader of version 1 takes no request with what it does not know
+			req.Actor = Actor(ctx)
+		}
+		return c.askLeader(ctx, s, req)
 	})
 	if err != nil {
 		return err
 	}
 	return c.WaitIndex(ctx, index)
+}
+
+// mayLoseVote reports on the leader that the group would be without a quorum of live voters if a member had no vote; nil for one
+// that has none.
+func (c *Cluster) mayLoseVote(id string) error {
+	in := membershipInput{self: c.cfg.ID, servers: c.servers(), nodes: c.gossip.snapshot(), now: c.cfg.Now()}
+	if s, ok := c.server(id); ok && s.Suffrage == raft.Voter && !in.safeWithout(id, 1) {
+		return fmt.Errorf("%w: without %s the live voters are no majority", ErrQuorum, id)
+	}
+	return nil
 }
 
 // removeHere removes a member, on the leader. Repeating it is harmless. While some member is at entry version 1 its id is not
@@ -285,9 +332,8 @@ func (c *Cluster) removeHere(ctx context.Context, id, actor string) (uint64, err
 	if !recorded && !listed {
 		return 0, fmt.Errorf("%w: %s", ErrUnknownMember, id)
 	}
-	in := membershipInput{self: c.cfg.ID, servers: c.servers(), nodes: c.gossip.snapshot()}
-	if listed && s.Suffrage == raft.Voter && !in.safeWithout(id, 1) {
-		return 0, fmt.Errorf("%w: without %s the live voters are no majority", ErrQuorum, id)
+	if err := c.mayLoseVote(id); err != nil {
+		return 0, err
 	}
 	var index uint64
 	if ban := state.EntryVersion() >= 2; recorded || ban && state.Banned[id] == 0 {

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,10 +24,10 @@ func TestPlanMembership(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	base := func() membershipInput {
 		in := membershipInput{
-			self: "m1", group: "g", now: now, applied: 1000, dead: 24 * time.Hour, left: time.Hour,
+			self: "m1", address: "m1:1", group: "g", now: now, applied: 1000, dead: 24 * time.Hour, left: time.Hour,
 			servers: []raft.Server{server("m1", raft.Voter), server("m2", raft.Voter), server("m3", raft.Voter)},
 			nodes:   map[string]Node{"m2": aliveNode("m2", now), "m3": aliveNode("m3", now)},
-			since:   map[string]time.Time{}, removed: map[string]bool{},
+			since:   map[string]time.Time{}, removed: map[string]bool{}, nonvoter: map[string]bool{},
 		}
 		for _, id := range []string{"m1", "m2", "m3", "m4", "m5"} {
 			in.since[id] = now.Add(-10 * time.Second)
@@ -50,16 +51,36 @@ func TestPlanMembership(t *testing.T) {
 		change func(*membershipInput)
 		want   string // kind and member, "" for nothing
 	}{
-		"all well":              {func(*membershipInput) {}, ""},
-		"a new one":             {func(in *membershipInput) { in.nodes["m4"] = aliveNode("m4", now) }, "add as nonvoter m4"},
-		"a new one, no group":   {func(in *membershipInput) { n := aliveNode("m4", now); n.Group = ""; in.nodes["m4"] = n }, "add as nonvoter m4"},
-		"a stranger":            {func(in *membershipInput) { n := aliveNode("m4", now); n.Group = "other"; in.nodes["m4"] = n }, ""},
-		"one not alive":         {func(in *membershipInput) { n := aliveNode("m4", now); n.Alive = false; in.nodes["m4"] = n }, ""},
-		"one removed":           {func(in *membershipInput) { in.nodes["m4"] = aliveNode("m4", now); in.removed["m4"] = true }, ""},
-		"removed, still listed": {func(in *membershipInput) { in.removed["m3"] = true }, "remove m3"},
-		"moved":                 {func(in *membershipInput) { edit(in, "m2", func(n *Node) { n.Raft = "else:1" }) }, "change the address m2"},
-		"moved onto another":    {func(in *membershipInput) { edit(in, "m2", func(n *Node) { n.Raft = "m3:1" }) }, ""},
-		"caught up":             {func(in *membershipInput) { in.servers[2].Suffrage = raft.Nonvoter }, "promote to voter m3"},
+		"all well":                  {func(*membershipInput) {}, ""},
+		"a new one":                 {func(in *membershipInput) { in.nodes["m4"] = aliveNode("m4", now) }, "add as nonvoter m4"},
+		"a new one, no group":       {func(in *membershipInput) { n := aliveNode("m4", now); n.Group = ""; in.nodes["m4"] = n }, "add as nonvoter m4"},
+		"a stranger":                {func(in *membershipInput) { n := aliveNode("m4", now); n.Group = "other"; in.nodes["m4"] = n }, ""},
+		"one not alive":             {func(in *membershipInput) { n := aliveNode("m4", now); n.Alive = false; in.nodes["m4"] = n }, ""},
+		"one removed":               {func(in *membershipInput) { in.nodes["m4"] = aliveNode("m4", now); in.removed["m4"] = true }, ""},
+		"removed, still listed":     {func(in *membershipInput) { in.removed["m3"] = true }, "remove m3"},
+		"moved":                     {func(in *membershipInput) { edit(in, "m2", func(n *Node) { n.Raft = "else:1" }) }, "change the address m2"},
+		"moved onto another":        {func(in *membershipInput) { edit(in, "m2", func(n *Node) { n.Raft = "m3:1" }) }, ""},
+		"caught up":                 {func(in *membershipInput) { in.servers[2].Suffrage = raft.Nonvoter }, "promote to voter m3"},
+		"demoted":                   {func(in *membershipInput) { in.nonvoter["m3"] = true }, "demote to nonvoter m3"},
+		"demoted and dead":          {func(in *membershipInput) { in.nonvoter["m3"] = true; died(in, "m3", time.Minute) }, "demote to nonvoter m3"},
+		"demoted, another one dead": {func(in *membershipInput) { in.nonvoter["m3"] = true; died(in, "m2", time.Minute) }, ""},
+		"demoted long ago": {func(in *membershipInput) {
+			in.nonvoter["m3"] = true
+			in.servers[2].Suffrage = raft.Nonvoter
+		}, ""},
+		"demoted, and moved": {func(in *membershipInput) {
+			in.nonvoter["m2"] = true
+			edit(in, "m2", func(n *Node) { n.Raft = "else:1" })
+		}, "change the address m2"},
+		"demoted, another one silent": {func(in *membershipInput) {
+			in.nonvoter["m3"] = true
+			edit(in, "m2", func(n *Node) { n.Seen = now.Add(-freshFor) })
+		}, ""},
+		"the leader moved":              {func(in *membershipInput) { in.address = "else:1" }, "change the address m1"},
+		"the leader moved onto another": {func(in *membershipInput) { in.address = "m2:1" }, ""},
+		"the leader demoted":            {func(in *membershipInput) { in.nonvoter["m1"] = true }, "give the leadership away m1"},
+		"the leader alone demoted":      {func(in *membershipInput) { in.nonvoter["m1"] = true; in.servers = in.servers[:1]; in.nodes = nil }, ""},
+		"the leader demoted, no one":    {func(in *membershipInput) { in.nonvoter["m1"] = true; died(in, "m2", time.Minute) }, ""},
 		"too new": {func(in *membershipInput) {
 			in.servers[2].Suffrage = raft.Nonvoter
 			in.since["m3"] = now.Add(-time.Second)
@@ -117,7 +138,7 @@ func TestPlanMembership(t *testing.T) {
 func TestPlanNeverBreaksQuorum(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := time.Unix(1e9, 0)
-		in := membershipInput{self: "m0", group: "g", now: now, applied: 1000, dead: time.Hour, left: time.Minute, nodes: map[string]Node{}, since: map[string]time.Time{}, removed: map[string]bool{}}
+		in := membershipInput{self: "m0", group: "g", now: now, applied: 1000, dead: time.Hour, left: time.Minute, nodes: map[string]Node{}, since: map[string]time.Time{}, removed: map[string]bool{}, nonvoter: map[string]bool{}}
 		for i := range rapid.IntRange(1, 8).Draw(t, "n") {
 			id := fmt.Sprintf("m%d", i)
 			if i == 0 || rapid.Bool().Draw(t, "listed") {
@@ -135,9 +156,13 @@ func TestPlanNeverBreaksQuorum(t *testing.T) {
 				in.nodes[id] = n
 			}
 			in.removed[id] = i > 0 && rapid.IntRange(0, 4).Draw(t, "removed") == 0
+			in.nonvoter[id] = rapid.IntRange(0, 4).Draw(t, "demoted") == 0
 		}
 		c, ok := planMembership(in)
-		if !ok || c.do != remove {
+		if ok && c.do == promote && in.nonvoter[c.id] {
+			t.Fatal("it gets the vote that an operator took")
+		}
+		if !ok || c.do != remove && c.do != demote && c.do != resign {
 			return
 		}
 		voters, live := 0, 0
@@ -155,8 +180,8 @@ func TestPlanNeverBreaksQuorum(t *testing.T) {
 				live++
 			}
 		}
-		if c.id == in.self {
-			t.Fatal("the leader removes itself")
+		if c.id == in.self && c.do != resign {
+			t.Fatalf("the leader does it to itself: %+v", c)
 		}
 		if was && live <= voters/2 {
 			t.Fatalf("%+v leaves %d live of %d voters", c, live, voters)
@@ -175,6 +200,8 @@ func TestRemovedMembers(t *testing.T) {
 		fsm.PutMember{Member: fsm.Member{ID: "m3", Incarnation: fmt.Sprintf("%032d", 3)}},
 		fsm.RemoveMember{ID: "m2"}, fsm.RemoveMember{ID: "m3"},
 		fsm.PutMember{Member: fsm.Member{ID: "m3", Incarnation: fmt.Sprintf("%032d", 4)}},
+		fsm.RemoveMember{ID: "m4", Ban: true}, fsm.RemoveMember{ID: "m5", Ban: true},
+		fsm.PutInvite{Invite: fsm.Invite{ID: "i", Member: "m4", Hash: strings.Repeat("0", 64), Expires: 1}},
 	} {
 		next, r := s.Apply(fsm.Entry{Index: uint64(i + 1), Command: c})
 		if r.Err != nil {
@@ -182,7 +209,7 @@ func TestRemovedMembers(t *testing.T) {
 		}
 		s = next
 	}
-	if got := removedMembers(s); len(got) != 1 || !got["m2"] {
+	if got := removedMembers(s); len(got) != 2 || !got["m2"] || !got["m5"] {
 		t.Fatalf("removed: %v", got)
 	}
 }

@@ -45,7 +45,10 @@ func (c *Cluster) Propose(ctx context.Context, cmd fsm.Command, opts ...Option) 
 	if err := c.known(cmd); err != nil {
 		return 0, err
 	}
-	entry := fsm.Entry{At: c.cfg.Now().UnixMilli(), By: c.cfg.ID, Key: p.key, Actor: c.actor(ctx), Command: cmd}
+	entry := fsm.Entry{At: c.cfg.Now().UnixMilli(), By: c.cfg.ID, Key: p.key, Actor: Actor(ctx), Command: cmd}
+	if state, _ := c.View(); !state.NamesActor(cmd) {
+		entry.Actor = ""
+	}
 	index, err := c.deliver(ctx, p.key != "", func(s *standing) (uint64, error) {
 		if s.leading {
 			return c.appendEntry(ctx, entry)
@@ -152,7 +155,12 @@ func (c *Cluster) appendEntry(ctx context.Context, e fsm.Entry) (uint64, error) 
 		}
 		e.Command = cmd
 	}
-	if state, _ := c.View(); !state.NamesActors() {
+	if set, ok := e.Command.(fsm.SetMember); ok && set.Nonvoter != nil && *set.Nonvoter {
+		if err := c.mayLoseVote(set.ID); err != nil {
+			return 0, err
+		}
+	}
+	if state, _ := c.View(); !state.NamesActor(e.Command) {
 		e.Actor = "" // the proposer's state was another one
 	}
 	data, err := fsm.Encode(e)

@@ -26,6 +26,7 @@ type streams struct {
 	group     atomic.Pointer[string]
 	adopt     func(group string) error    // keeps the group's id for the next start
 	regroup   chan struct{}               // capacity 1: the group's id was taken over
+	banned    func(id string) bool        // an operator removed it
 	idOf      func(address string) string // member id behind a raft address, "" if unknown
 	forward   func(conn net.Conn, from string)
 
@@ -150,6 +151,9 @@ func (s *streams) handshake(conn *stream) (hello, error) {
 func (s *streams) check(h hello, conn net.Conn) error {
 	if cert := peerCertificate(conn); cert != nil {
 		if err := certifies(cert, h.from); err != nil {
+	if s.banned(h.from) {
+		return errBanned
+	}
 			return err
 		}
 	}
@@ -164,6 +168,8 @@ func (s *streams) check(h hello, conn net.Conn) error {
 	case ours == "" && h.kind == kindRaft:
 		return s.setGroup(h.group)
 	case ours == "":
+var errBanned = errors.New("an operator removed you from this cluster; to come back you must be invited again")
+
 		return errors.New("this member was not added to the group yet")
 	default:
 		return errors.New("you belong to another raft group")

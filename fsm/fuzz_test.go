@@ -10,14 +10,16 @@ import (
 func FuzzDecode(f *testing.F) {
 	states := []*State{New(), born(f), leased(f)}
 	mid, _ := handing(f, StepStop)
-	states = append(states, mid)
-	for _, table := range [][]rule{leaseRules, memberRules, clusterRules, roundRules, operationRules} {
+	states = append(states, mid, guarded(f), banned(f))
+	for _, table := range [][]rule{leaseRules, memberRules, clusterRules, roundRules, operationRules, accessRules} {
 		for _, r := range table {
-			raw, err := Encode(Entry{At: 1, By: "a", Key: r.name, Command: r.do})
-			if err != nil {
-				f.Fatal(err)
+			for _, actor := range []string{"", "token:alice"} {
+				raw, err := Encode(Entry{At: 1, By: "a", Key: r.name, Actor: actor, Command: r.do})
+				if err != nil {
+					f.Fatal(err)
+				}
+				f.Add(raw)
 			}
-			f.Add(raw)
 		}
 	}
 	f.Add([]byte(`{"v":1,"kind":"lease.grant","body":{}} `))
@@ -56,7 +58,7 @@ func FuzzDecode(f *testing.F) {
 // FuzzUnmarshal: no bytes make Unmarshal panic, and what it accepts means the same after another trip.
 func FuzzUnmarshal(f *testing.F) {
 	mid, _ := handing(f, StepStart)
-	for _, s := range []*State{New(), born(f), leased(f), released(f), inRound(f), counted(f), mid} {
+	for _, s := range []*State{New(), born(f), leased(f), released(f), inRound(f), counted(f), mid, guarded(f), admitted(f), banned(f), oneVote(f)} {
 		f.Add(bytesOf(f, s))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {

@@ -16,7 +16,7 @@ var rewrite = flag.Bool("rewrite", false, "write the golden files anew; review t
 
 // TestGolden replays testdata/*.txt. A scenario is a list of entries, one per line:
 //
-//	TIME BY[#KEY] KIND BODY
+//	TIME BY[#KEY][!ACTOR] KIND BODY
 //
 // with the body as it stands in the log, where "@a0" is short for the incarnation of a's first process, "@a1" of its
 // second. The line `restart` sends the state through a raft snapshot. Under each line stand what it changed in the state,
@@ -89,8 +89,15 @@ func golden(t *testing.T, line string, index uint64) Entry {
 	body := shortIncarnation.ReplaceAllStringFunc(f[3], func(short string) string {
 		return strconv.Quote(inc(short[2:3], int(short[3]-'0')))
 	})
-	by, key, _ := strings.Cut(f[1], "#")
-	e, err := Decode(fmt.Appendf(nil, `{"v":1,"kind":%q,"at":%s,"by":%q,"key":%q,"body":%s}`, f[2], f[0], by, key, body))
+	by, actor, _ := strings.Cut(f[1], "!")
+	by, key, _ := strings.Cut(by, "#")
+	var e Entry
+	var err error
+	for version := 1; version <= EntryVersion; version++ {
+		if e, err = Decode(fmt.Appendf(nil, `{"v":%d,"kind":%q,"at":%s,"by":%q,"key":%q,"actor":%q,"body":%s}`, version, f[2], f[0], by, key, actor, body)); err == nil {
+			break
+		}
+	}
 	if err != nil {
 		t.Fatalf("%q: %v", line, err)
 	}
@@ -134,8 +141,15 @@ func changes(before, after *State, result Result) (lines []string) {
 	}
 	for _, h := range after.History {
 		if h.Index == after.Index {
-			say("history %s", strings.TrimSpace(fmt.Sprintf("%s %s %s", h.Kind, h.Subject, h.Text)))
+			actor := ""
+			if h.Actor != "" {
+				actor = "[" + h.Actor + "] "
+			}
+			say("history %s", strings.TrimSpace(fmt.Sprintf("%s%s %s %s", actor, h.Kind, h.Subject, h.Text)))
 		}
+	}
+	if after.Level != before.Level {
+		say("level   %d", after.Level)
 	}
 	if after.Round.Window != before.Round.Window || len(after.Round.Windows) != len(before.Round.Windows) {
 		say("round   window %d, %d finished", after.Round.Window, len(after.Round.Windows))

@@ -91,11 +91,12 @@ func bytesOf(t testing.TB, s *State) []byte {
 	return b
 }
 
-// sameBut fails unless got is want in everything but the index (and, with a key, the memory of idempotency keys).
+// sameBut fails unless got is want in everything but the index and the log's level (and, with a key, the memory of idempotency
+// keys).
 func sameBut(t testing.TB, want, got *State, key string) {
 	t.Helper()
 	g := *got
-	g.Index = want.Index
+	g.Index, g.Level = want.Index, want.Level
 	if key != "" {
 		g.Requests = want.Requests
 	}

@@ -102,6 +102,7 @@ func (m *machine) draw(t *rapid.T) Command {
 	deadline := int64(s.Index+uint64(rapid.IntRange(0, 5).Draw(t, "deadline"))) * 1000
 	switch rapid.SampledFrom([]string{
 		"grant", "grant", "extend", "extend", "release", "transfer", "transfer", "put", "set", "remove", "cluster", "round", "window", "alarm",
+		"token", "token gone", "invite", "admit", "patch", "leader",
 		"start", "advance", "advance", "hand", "hand", "finish", "expire",
 	}).Draw(t, "kind") {
 	case "grant":
@@ -128,9 +129,25 @@ func (m *machine) draw(t *rapid.T) Command {
 		r.Finalizers = rapid.SliceOfN(rapid.SampledFrom([]string{"k1", "k2", "k3", "k4"}), 0, 2).Draw(t, "keys")
 		return PutMember{r}
 	case "set":
-		return SetMember{ID: id, Priority: ptr(rapid.IntRange(-2, 2).Draw(t, "priority")), Maintenance: ptr(rapid.Bool().Draw(t, "maintenance"))}
+		return SetMember{ID: id, Priority: ptr(rapid.IntRange(-2, 2).Draw(t, "priority")), Maintenance: ptr(rapid.Bool().Draw(t, "maintenance")), Nonvoter: rapid.SampledFrom([]*bool{nil, ptr(true), ptr(false)}).Draw(t, "nonvoter")}
 	case "remove":
-		return RemoveMember{ID: id}
+		return RemoveMember{ID: id, Ban: rapid.Bool().Draw(t, "ban")}
+	case "token":
+		k := tokenOf(fmt.Sprint("t", rapid.IntRange(0, 90).Draw(t, "token")))
+		k.Hash, k.Expires = rapid.SampledFrom([]string{hash1, hash2, ""}).Draw(t, "hash"), deadline
+		return PutToken{k}
+	case "token gone":
+		return RemoveToken{fmt.Sprint("t", rapid.IntRange(0, 90).Draw(t, "token"))}
+	case "invite":
+		n := inviteOf(fmt.Sprint("i", rapid.IntRange(0, 90).Draw(t, "invite")), id)
+		n.Expires = deadline
+		return PutInvite{n}
+	case "admit":
+		return UseInvite{fmt.Sprint("i", rapid.IntRange(0, 90).Draw(t, "invite")), rapid.SampledFrom([]string{hash1, hash2}).Draw(t, "hash"), id}
+	case "patch":
+		return PatchCluster{Slots: ptr(near(t, 4, "slots")), Maintenance: rapid.SampledFrom([]*bool{nil, ptr(true), ptr(false)}).Draw(t, "maintenance")}
+	case "leader":
+		return NoteLeader{id, 3}
 	case "cluster":
 		return SetCluster{Cluster{Name: "demo", ChainID: rapid.SampledFrom([]string{"", "c0ffee"}).Draw(t, "chain"), Producers: []string{"alice", "bob"}, Slots: near(t, 4, "slots")}}
 	case "round":
@@ -205,6 +222,14 @@ func (m *machine) apply(t *rapid.T, e Entry) {
 	default:
 		m.account(t, before, next, e.Command)
 	}
+	for id := range next.Banned {
+		if _, ok := next.Members[id]; ok {
+			t.Fatalf("%s is banned and a member", id)
+		}
+	}
+	if len(before.Members) > 0 && !next.votes("") && before.votes("") {
+		t.Fatal("nobody has a vote any more")
+	}
 	if e.Key != "" && !repeated {
 		m.answers[e.Key] = result
 		m.lastKeys = append(m.lastKeys, e.Key)
@@ -219,7 +244,7 @@ func (m *machine) apply(t *rapid.T, e Entry) {
 		t.Fatalf("%d disruptive operations run", n)
 	}
 	if len(next.History) > maxHistory || len(next.Past) > maxPast || len(next.Operations) > maxOperations+1 || len(next.Requests) > maxRequests ||
-		len(next.Round.Windows) > maxWindows || len(next.Members) > maxMembers || !ordered(next) {
+		len(next.Round.Windows) > maxWindows || len(next.Members) > maxMembers || len(next.Tokens) > maxTokens || len(next.Invites) > maxInvites || !ordered(next) {
 		t.Fatalf("a bound is broken: %s", now)
 	}
 	m.log = append(m.log, e)
@@ -233,7 +258,7 @@ func (m *machine) apply(t *rapid.T, e Entry) {
 // unchanged compares by what a raft snapshot would hold; now is that of after.
 func (m *machine) unchanged(t *rapid.T, before, after *State, now []byte, key string) {
 	c := *before
-	c.Index = after.Index
+	c.Index, c.Level = after.Index, after.Level
 	if key != "" {
 		c.Requests = after.Requests
 	}
@@ -323,7 +348,9 @@ func TestMachine(t *testing.T) {
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"command": func(t *rapid.T) { m.apply(t, Entry{At: int64(m.live.Index) * 1000, By: "a", Command: m.draw(t)}) },
-			"again":   func(t *rapid.T) { m.apply(t, Entry{At: int64(m.live.Index) * 1000, By: "b", Command: m.draw(t)}) },
+			"again": func(t *rapid.T) {
+				m.apply(t, Entry{At: int64(m.live.Index) * 1000, By: "b", Actor: rapid.SampledFrom([]string{"", "token:alice"}).Draw(t, "actor"), Command: m.draw(t)})
+			},
 			"keyed": func(t *rapid.T) {
 				m.apply(t, Entry{At: int64(m.live.Index) * 1000, By: "c", Key: fmt.Sprint("k", m.live.Index), Command: m.draw(t)})
 			},

@@ -126,7 +126,7 @@ func (c SetMember) apply(s *State, e Entry) error {
 	suffix := ""
 	if c.Nonvoter != nil {
 		if *c.Nonvoter && !s.votes(c.ID) {
-			return ErrLastVoter.with("%q is the last member with a vote", c.ID)
+			return ErrLastVoter.with("%q", c.ID)
 		}
 		m.Nonvoter = *c.Nonvoter
 		suffix = fmt.Sprintf(", nonvoter %v", m.Nonvoter)
@@ -154,13 +154,10 @@ func (c RemoveMember) apply(s *State, e Entry) error {
 	if s.Lease.Open() && s.Lease.Holder == c.ID {
 		return ErrHolds.with("%q", c.ID)
 	}
-	if known && len(s.Members) == 1 {
+	if known && !s.votes(c.ID) {
 		return ErrLastVoter.with("%q", c.ID)
 	}
 	if c.Ban {
-		if known && !s.votes(c.ID) {
-			return ErrLastVoter.with("%q is the last member with a vote", c.ID)
-		}
 		s.Banned = putBounded(s.Banned, c.ID, e.At, maxBanned, func(at int64) int64 { return at })
 	}
 	members := make(map[string]Member, len(s.Members))

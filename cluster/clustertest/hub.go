@@ -31,7 +31,8 @@ type Hub struct {
 	unplugged map[string]bool
 	changed   chan struct{} // closed when a cut changes
 	ips       map[string]string
-	names     map[string]string // by IP
+	names     map[string]string // by IP; an address that was given up is nobody's
+	given     int               // IPs so far
 	listeners map[string]*listener
 	packets   map[string]*transport
 }
@@ -73,10 +74,25 @@ func (h *Hub) ip(id string) string {
 	defer h.mu.Unlock()
 	ip, ok := h.ips[id]
 	if !ok {
-		ip = fmt.Sprintf("10.0.0.%d", len(h.ips)+1)
-		h.ips[id], h.names[ip] = ip, id
+		ip = h.give(id)
 	}
 	return ip
+}
+
+// give gives a member a new IP: h.mu is held.
+func (h *Hub) give(id string) string {
+	h.given++
+	ip := fmt.Sprintf("10.0.0.%d", h.given)
+	h.ips[id], h.names[ip] = ip, id
+	return ip
+}
+
+// Move gives a member another IP address: what Config says from now on. It must be closed meanwhile.
+func (h *Hub) Move(id string) {
+	h.set(func() {
+		delete(h.names, h.ips[id])
+		h.give(id)
+	})
 }
 
 // Cut stops everything that goes from one member to another, one way. What is on its way in a stream waits for the heal,

@@ -1,0 +1,63 @@
+package cluster
+
+import (
+	"fmt"
+
+	"github.com/hashicorp/raft"
+)
+
+// Members are known by id and move between addresses. Raft's configuration has an address for each, which the leader keeps up
+// to date (membership.go); but where so many moved at once that there is no leader, nobody could do that. So raft is told
+// where a member is now by gossip, and the configuration's address is the fallback. Whoever is dialed has to prove its id.
+
+// whereabouts tells raft's transport where a member is now.
+type whereabouts struct{ *Cluster }
+
+// ServerAddr implements raft.ServerAddressProvider. Raft calls it from many goroutines.
+func (c whereabouts) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
+	if string(id) == c.cfg.ID {
+		return raft.ServerAddress(c.streams.advertise), nil
+	}
+	if addr := c.heardAt(string(id)); addr != "" {
+		return raft.ServerAddress(addr), nil
+	}
+	if s, ok := c.server(string(id)); ok {
+		return s.Address, nil
+	}
+	return "", fmt.Errorf("%w: %s", ErrUnknownMember, id)
+}
+
+// heardAt is the raft address that a live member of our group has by gossip; "" if it was not heard.
+func (c *Cluster) heardAt(id string) string {
+	g := c.talking.Load()
+	if g == nil {
+		return "" // raft was opened before gossip
+	}
+	if n, ok := g.node(id); ok && n.Alive && n.Group == c.streams.groupID() {
+		return n.Raft
+	}
+	return ""
+}
+
+// idOf finds the member behind a raft address, for the dialer to insist on; "" where none is known. Where gossip and the
+// configuration name two, it is gossip's: the other one moved away, or is about to be dialed elsewhere.
+func (c *Cluster) idOf(address string) string {
+	node := c.transport.node.Load()
+	if node == nil {
+		return ""
+	}
+	servers := node.GetConfiguration().Configuration().Servers
+	for _, s := range servers {
+		if c.heardAt(string(s.ID)) == address {
+			return string(s.ID)
+		}
+	}
+	s, _ := at(servers, address)
+	return string(s.ID)
+}
+
+// banned reports whether an operator removed a member and did not invite it again.
+func (c *Cluster) banned(id string) bool {
+	_, banned := c.machine.view.Load().state.Banned[id]
+	return banned
+}
