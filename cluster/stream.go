@@ -26,8 +26,8 @@ type streams struct {
 	group     atomic.Pointer[string]
 	adopt     func(group string) error    // keeps the group's id for the next start
 	regroup   chan struct{}               // capacity 1: the group's id was taken over
-	banned    func(id string) bool        // an operator removed it
 	idOf      func(address string) string // member id behind a raft address, "" if unknown
+	banned    func(id string) bool        // an operator removed it
 	forward   func(conn net.Conn, from string)
 
 	listener net.Listener
@@ -151,14 +151,14 @@ func (s *streams) handshake(conn *stream) (hello, error) {
 func (s *streams) check(h hello, conn net.Conn) error {
 	if cert := peerCertificate(conn); cert != nil {
 		if err := certifies(cert, h.from); err != nil {
-	if s.banned(h.from) {
-		return errBanned
-	}
 			return err
 		}
 	}
 	if h.to != "" && h.to != s.id {
 		return fmt.Errorf("this is %s, not %s", s.id, h.to)
+	}
+	if s.banned(h.from) {
+		return errBanned
 	}
 	switch ours := s.groupID(); {
 	case h.group == "":
@@ -168,13 +168,13 @@ func (s *streams) check(h hello, conn net.Conn) error {
 	case ours == "" && h.kind == kindRaft:
 		return s.setGroup(h.group)
 	case ours == "":
-var errBanned = errors.New("an operator removed you from this cluster; to come back you must be invited again")
-
 		return errors.New("this member was not added to the group yet")
 	default:
 		return errors.New("you belong to another raft group")
 	}
 }
+
+var errBanned = errors.New("an operator removed you from this cluster; to come back you must be invited again")
 
 func (s *streams) groupID() string { return *s.group.Load() }
 
