@@ -134,6 +134,13 @@ func (w *world) IsLeader() bool                  { return w.leading }
 func (w *world) Candidates() []control.Candidate { return w.candidates }
 func (w *world) LeaseReason() string             { return w.reason }
 func (w *world) Doubled() uint64                 { return w.doubled }
+
+func (w *world) Extensions() control.Extensions {
+	h := meter.NewHistogram(meter.Commits)
+	h.Observe(time.Millisecond)
+	return control.Extensions{Failed: 1, Seconds: h.Read()}
+}
+
 func (w *world) Metrics() cluster.Metrics {
 	apply := meter.NewHistogram(meter.Commits)
 	apply.Observe(time.Millisecond)
@@ -175,9 +182,13 @@ func (w *world) server(t testing.TB) *Server {
 	s, err := New(Config{Self: "a", Version: "v1.2.3", Sandbox: true, Cluster: w, Control: w, Now: func() time.Time { return now },
 		Local: func() Local {
 			return Local{
-				Node: &LocalNode{State: "running", Head: chain.Block{Slot: slotNow - 1, Num: 999}, LIB: 997, Peers: 2, Starts: 1},
+				Certificates: map[string]time.Time{"member": now.Add(time.Hour)},
+				Node: &LocalNode{
+					State: "running", Head: chain.Block{Slot: slotNow - 1, Num: 999}, LIB: 997, Peers: 2, Starts: 2, Restarts: 1,
+					Lines: map[string]uint64{"warn": 4}, Unknown: 5, DB: LocalDB{Size: 10, Used: 7, Free: 3},
+				},
 				Gate: &LocalGate{Open: true, Signatures: 42, Refused: map[string]uint64{"no_lease": 3},
-					SignSeconds: Histogram{Bounds: []time.Duration{time.Millisecond, time.Second}, Counts: []uint64{40, 1, 1}, Count: 42, Sum: time.Second}},
+					SignSeconds: meter.Distribution{Bounds: []time.Duration{time.Millisecond, time.Second}, Counts: []uint64{40, 1, 1}, Count: 42, Sum: time.Second}},
 			}
 		}})
 	if err != nil {

@@ -91,6 +91,7 @@ func (s *Server) router() http.Handler {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.HTTPErrorHandler = func(err error, c echo.Context) { s.fail(c.Response(), c.Request(), err) }
+	e.Use(s.counted(s.routes()))
 	for _, rt := range s.routes() {
 		e.Add(rt.method, rt.path, s.serve(rt))
 		if rt.method == http.MethodGet {

@@ -41,6 +41,7 @@ type Control interface {
 	Candidates() []control.Candidate
 	LeaseReason() string
 	Doubled() uint64
+	Extensions() control.Extensions
 
 	// These change something by one entry each. They return the index under which it took effect, with its state applied here.
 	SetMaintenance(ctx context.Context, member string, on bool, key string) (uint64, error) // "": the whole cluster
@@ -92,6 +93,7 @@ type Server struct {
 	clients     clients
 	connections connections
 	refusals    meter.Tally
+	requests    requests
 	transfers   repeats[LeaderMoved]
 	stopping    atomic.Bool // set by Drain, never unset
 }

@@ -262,14 +262,19 @@ func (m *manager) openAPI(listener net.Listener) (stopping func(), err error) {
 	return server.Drain, nil
 }
 
-// status is the local node and gate for the metrics.
+// status is the local node and gate for the metrics. It takes no lock.
 func (l *local) status() api.Local {
-	v, g := l.node.View(), l.gate.Status()
+	g, lines, process := l.gate.Metrics(), l.pipeline.Stats(), l.supervisor.Status()
+	v, _ := l.monitor.View()
 	return api.Local{
-		Node: &api.LocalNode{State: v.State, Head: v.Head, LIB: v.LIB, Peers: v.Peers, Paused: v.Paused, Starts: v.Run},
-		Gate: &api.LocalGate{Open: g.Open, Sealed: g.Sealed, Signatures: g.Signatures, Refused: g.Refused, SignSeconds: api.Histogram{
-			Bounds: g.SignSeconds.Bounds, Counts: g.SignSeconds.Counts, Count: g.SignSeconds.Count, Sum: g.SignSeconds.Sum,
-		}},
+		Node: &api.LocalNode{
+			State: string(process.State), Head: v.Head, LIB: v.LIB, Peers: v.Peers, Paused: v.Paused || !v.PausedKnown,
+			Starts: uint64(process.Starts), Restarts: uint64(process.Restarts), Lines: lines.ByLevel, Unknown: lines.Unknown, Dropped: lines.Dropped,
+			DB: api.LocalDB{Size: v.DB.Size, Used: v.DB.Used, Free: v.DB.Free, Reclaimable: v.DB.Reclaimable},
+		},
+		Gate: &api.LocalGate{
+			Open: g.Open, Sealed: g.Sealed, Signatures: g.Signatures, Refused: g.Refused, Mismatches: g.Mismatches, SignSeconds: g.SignSeconds,
+		},
 	}
 }
 
