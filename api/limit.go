@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"roundtable/security"
 )
 
 // What one client may ask for in a second, and at once after a pause. A client is an address (for IPv6 the network of
@@ -145,6 +147,7 @@ const (
 	reasonExpiredToken       = "expired_token"
 	reasonExpiredCertificate = "expired_certificate"
 	reasonRemoved            = "removed_member"
+	reasonInvite             = "invite"
 	reasonRole               = "role"
 	reasonRate               = "rate"
 	reasonTooLarge           = "too_large"
@@ -154,8 +157,8 @@ const (
 )
 
 var reasons = []string{
-	reasonNoToken, reasonBadToken, reasonExpiredToken, reasonExpiredCertificate, reasonRemoved, reasonRole, reasonRate, reasonTooLarge,
-	reasonConnections, reasonStreams, reasonCrossOrigin,
+	reasonNoToken, reasonBadToken, reasonExpiredToken, reasonExpiredCertificate, reasonRemoved, reasonInvite, reasonRole, reasonRate, reasonTooLarge,
+	reasonConnections, reasonStreams, reasonCrossOrigin, security.ReasonForeign, security.ReasonOther,
 }
 
 // Refuse counts a refusal that the API itself does not see, such as "foreign_certificate" in the TLS handshake. A reason is

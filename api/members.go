@@ -139,7 +139,7 @@ func (s *Server) postMember(r *http.Request) (answer, error) {
 		return answer{}, err
 	}
 	if s.cfg.CAs == nil {
-		return answer{}, &Error{Status: http.StatusConflict, Code: "join.plain", Message: "this cluster has no CA that could let a member in", Hint: "a cluster without TLS is for one machine: lay out its homes at once with roundtable init"}
+		return answer{}, errPlain
 	}
 	text, id, hash := security.NewInvite()
 	expires := s.cfg.Now().Add(ttl).UnixMilli()

@@ -71,6 +71,9 @@ func (s *Server) routes() []route {
 		{remove, "/cluster/operations/:id", Operate, nil, false, s.deleteOperation, nil},
 		{patch, "/cluster/members/:id", Operate, nil, true, s.patchMember, nil}, // voter needs Admin
 
+		{post, "/cluster/join", None, nil, true, s.postJoin, nil}, // it has an invite
+		{post, "/cluster/certificate", Peer, nil, true, s.postCertificate, nil},
+
 		{post, "/cluster/members", Admin, nil, true, s.postMember, nil},
 		{remove, "/cluster/members/:id", Admin, nil, false, s.deleteMember, nil},
 		{patch, "/cluster/config", Admin, nil, true, s.patchConfig, nil},

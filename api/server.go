@@ -66,6 +66,8 @@ type Config struct {
 	// CAs gives the fingerprints of the CAs that the cluster believes (security.Fingerprint), for who is to join. nil: a cluster
 	// without TLS, which nobody can join over the API.
 	CAs func() []string
+	// Authority signs the certificates of members; nil where CAs is.
+	Authority Authority
 	Now func() time.Time
 	Log *slog.Logger
 }
@@ -95,6 +97,7 @@ type Server struct {
 	refusals    meter.Tally
 	requests    requests
 	transfers   repeats[LeaderMoved]
+	joins       alarms
 	stopping    atomic.Bool // set by Drain, never unset
 }
 

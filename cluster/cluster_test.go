@@ -3,16 +3,9 @@ package cluster
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/big"
 	"os"
 	"strings"
 	"testing"
@@ -20,7 +13,9 @@ import (
 
 	"go.uber.org/goleak"
 
+	"roundtable/durable"
 	"roundtable/fsm"
+	"roundtable/security"
 )
 
 // memberlist's Shutdown does not wait for a probe under way; it ends within a probe interval.
@@ -29,50 +24,45 @@ func TestMain(m *testing.M) {
 }
 
 // ca signs certificates for tests.
-type ca struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pool *x509.CertPool
+type ca struct{ *security.CA }
+
+func newCA(t testing.TB) ca {
+	t.Helper()
+	c, err := security.NewCA("test", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca{c}
 }
 
-func newCA(t testing.TB) *ca {
+// credentials are a member's, as a running manager has them.
+func (c ca) credentials(t testing.TB, id string) Credentials {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, request, err := security.NewRequest(id, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	cert, err := c.Sign(request, id, time.Hour, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert, err := x509.ParseCertificate(der)
+	f := security.InHome(t.TempDir())
+	for file, data := range map[string][]byte{f.CA: c.Cert(), f.Cert: cert, f.Key: key} {
+		if err := durable.Write(file, data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k, err := security.Open(security.Config{Files: f, Member: id})
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool := x509.NewCertPool()
-	pool.AddCert(cert)
-	return &ca{cert, key, pool}
-}
-
-func (c *ca) config(t testing.TB, id string) *tls.Config {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: id}, DNSNames: []string{id}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, c.cert, &key.PublicKey, c.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, RootCAs: c.pool}
+	return k
 }
 
 // group is a cluster of real members on loopback, with TLS and encrypted gossip.
 type group struct {
 	t       testing.TB
-	ca      *ca
+	ca      ca
 	key     []byte
 	members map[string]*Cluster
 	configs map[string]Config
@@ -101,7 +91,7 @@ func newGroup(t testing.TB, n int) *group {
 func (g *group) config(id string) Config {
 	return Config{
 		ID: id, Dir: g.t.TempDir(), Name: "test", Incarnation: fmt.Sprintf("%032x", time.Now().UnixNano()),
-		RaftBind: "127.0.0.1:0", GossipBind: "127.0.0.1:0", TLS: g.ca.config(g.t, id), GossipKey: g.key, Log: testLog(g.t, id),
+		RaftBind: "127.0.0.1:0", GossipBind: "127.0.0.1:0", TLS: g.ca.credentials(g.t, id), GossipKey: g.key, Log: testLog(g.t, id),
 	}
 }
 
@@ -295,7 +285,6 @@ func TestRefusedConfigurations(t *testing.T) {
 		"plain gossip":  {func(c *Config) { c.GossipBind = "0.0.0.0:0" }, "without a key"},
 		"short key":     {func(c *Config) { c.GossipKey = []byte("short") }, "bytes"},
 		"fast":          {func(c *Config) { c.Heartbeat = 50 * time.Millisecond }, "too short"},
-		"no CA":         {func(c *Config) { c.TLS = &tls.Config{} }, "CA"},
 		"no folder":     {func(c *Config) { c.Dir = "" }, "folder"},
 		"bad port":      {func(c *Config) { c.RaftBind = "127.0.0.1:99999" }, "listen"},
 	} {

@@ -24,7 +24,7 @@ type Config struct {
 	GossipBind, GossipAdvertise string   // host:port, UDP and TCP
 	Join                        []string // gossip addresses of any members; empty and no raft state in Dir: this member bootstraps a cluster of one
 
-	TLS       *tls.Config // certificates, RootCAs (and ClientCAs, else RootCAs): used both ways, always mutual. nil: plain, loopback only
+	TLS       Credentials // nil: plain, loopback only
 	GossipKey []byte      // 32 bytes; nil: plain, loopback only
 
 	Heartbeat, Election, LeaderLease time.Duration // 300 ms, 300 ms, 0.8 of the heartbeat
@@ -46,6 +46,15 @@ type Config struct {
 	Canary  func() error // one write and sync in Dir; nil: a small file there, none without Dir
 	Now     func() time.Time
 	Log     *slog.Logger
+}
+
+// Credentials are what members know each other by; security.Keeper has them. Both sides are asked for each new stream, so that
+// a certificate or a CA that was replaced counts from then on, and no stream that exists ends for it.
+type Credentials interface {
+	// Server demands a certificate of the cluster's CA, whose common name is the member's id.
+	Server() *tls.Config
+	// Client shows our own, and talks to no server but that member; "": to any of this cluster.
+	Client(member string) *tls.Config
 }
 
 const (
@@ -96,8 +105,6 @@ func (c Config) withDefaults() (Config, error) {
 		return c, &ConfigError{"no folder for the raft log", "set the manager's home"}
 	case c.GossipKey != nil && len(c.GossipKey) != 32:
 		return c, &ConfigError{fmt.Sprintf("the gossip key has %d bytes", len(c.GossipKey)), "it must have 32"}
-	case c.TLS != nil && c.TLS.RootCAs == nil:
-		return c, &ConfigError{"TLS without the cluster's CA", "set RootCAs to the cluster CA: the system's roots must not vouch for a member"}
 	}
 	if c.Network == nil {
 		if err := c.checkPlain(); err != nil {

@@ -2,12 +2,10 @@ package cluster
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"time"
 )
 
@@ -97,62 +95,14 @@ func readWelcome(r io.Reader) error {
 	return fmt.Errorf("refused by the peer: %s", b[1:1+n])
 }
 
-// serverTLS and clientTLS are the two sides of one mutual configuration.
-func serverTLS(c *tls.Config) *tls.Config {
-	c = c.Clone()
-	c.ClientAuth = tls.RequireAndVerifyClientCert
-	if c.ClientCAs == nil {
-		c.ClientCAs = c.RootCAs
-	}
-	c.MinVersion = tls.VersionTLS13
-	return c
-}
-
-// clientTLS checks the server's chain against the cluster's CA and its name against the member id, where the dialer knows
-// whom it means. Host names play no part: members are known by id and move between addresses.
-func clientTLS(c *tls.Config, id string) *tls.Config {
-	c = c.Clone()
-	c.MinVersion = tls.VersionTLS13
-	c.InsecureSkipVerify = true // replaced by VerifyConnection
-	roots := c.RootCAs
-	c.VerifyConnection = func(s tls.ConnectionState) error {
-		if len(s.PeerCertificates) == 0 {
-			return errors.New("the peer has no certificate")
-		}
-		opts := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
-		if c.Time != nil {
-			opts.CurrentTime = c.Time()
-		}
-		for _, ic := range s.PeerCertificates[1:] {
-			opts.Intermediates.AddCert(ic)
-		}
-		if _, err := s.PeerCertificates[0].Verify(opts); err != nil {
-			return err
-		}
-		if id != "" {
-			return certifies(s.PeerCertificates[0], id)
-		}
-		return nil
-	}
-	return c
-}
-
-// certifies checks that a certificate was issued to a member: its common name or one of its DNS names is the id.
-func certifies(cert *x509.Certificate, id string) error {
-	if cert.Subject.CommonName == id || slices.Contains(cert.DNSNames, id) {
-		return nil
-	}
-	return fmt.Errorf("the certificate of %q does not name member %q", cert.Subject.CommonName, id)
-}
-
-// peerCertificate returns the certificate behind a stream, nil for a plain one.
-func peerCertificate(conn net.Conn) *x509.Certificate {
+// certified is the member that the certificate behind a stream names; "" for a plain one.
+func certified(conn net.Conn) string {
 	t, ok := conn.(*tls.Conn)
 	if !ok {
-		return nil
+		return ""
 	}
 	if certs := t.ConnectionState().PeerCertificates; len(certs) > 0 {
-		return certs[0]
+		return certs[0].Subject.CommonName
 	}
-	return nil
+	return ""
 }

@@ -20,8 +20,7 @@ type streams struct {
 	id        string
 	advertise string
 	network   Network
-	server    *tls.Config // nil: plain
-	client    *tls.Config
+	tls       Credentials // nil: plain
 	log       *slog.Logger
 	group     atomic.Pointer[string]
 	adopt     func(group string) error    // keeps the group's id for the next start
@@ -49,7 +48,7 @@ func listenStreams(cfg Config) (*streams, error) {
 	if err != nil {
 		return nil, &ConfigError{fmt.Sprintf("cannot listen for raft at %s: %v", cfg.RaftBind, err), "is another manager running, or the port taken? choose another one under [manager] raft"}
 	}
-	s := &streams{id: cfg.ID, advertise: cfg.RaftAdvertise, network: cfg.Network, log: cfg.Log, listener: l, raft: make(chan net.Conn), regroup: make(chan struct{}, 1), open: map[net.Conn]struct{}{}}
+	s := &streams{id: cfg.ID, advertise: cfg.RaftAdvertise, network: cfg.Network, tls: cfg.TLS, log: cfg.Log, listener: l, raft: make(chan net.Conn), regroup: make(chan struct{}, 1), open: map[net.Conn]struct{}{}}
 	if s.advertise == "" {
 		s.advertise = l.Addr().String()
 	}
@@ -57,9 +56,6 @@ func listenStreams(cfg Config) (*streams, error) {
 		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 			return nil, errors.Join(&ConfigError{fmt.Sprintf("raft would be advertised as %s", s.advertise), "set the address under which the other managers reach this one"}, l.Close())
 		}
-	}
-	if cfg.TLS != nil {
-		s.server, s.client = serverTLS(cfg.TLS), cfg.TLS
 	}
 	none := ""
 	s.group.Store(&none)
@@ -128,8 +124,8 @@ func (s *streams) refused(from net.Addr, member string, err error) {
 
 func (s *streams) handshake(conn *stream) (hello, error) {
 	_ = conn.SetDeadline(time.Now().Add(helloTimeout))
-	if s.server != nil {
-		t := tls.Server(conn.Conn, s.server)
+	if s.tls != nil {
+		t := tls.Server(conn.Conn, s.tls.Server())
 		if err := t.HandshakeContext(s.ctx); err != nil {
 			return hello{}, err
 		}
@@ -149,10 +145,8 @@ func (s *streams) handshake(conn *stream) (hello, error) {
 
 // check decides whether a dialer may come in, and takes over the group's id from the one who added us.
 func (s *streams) check(h hello, conn net.Conn) error {
-	if cert := peerCertificate(conn); cert != nil {
-		if err := certifies(cert, h.from); err != nil {
-			return err
-		}
+	if is := certified(conn); s.tls != nil && is != h.from {
+		return fmt.Errorf("the certificate is of %q, not of %q", is, h.from)
 	}
 	if h.to != "" && h.to != s.id {
 		return fmt.Errorf("this is %s, not %s", s.id, h.to)
@@ -219,8 +213,8 @@ func (s *streams) introduce(ctx context.Context, conn *stream, kind byte, id str
 		deadline = d
 	}
 	_ = conn.SetDeadline(deadline)
-	if s.client != nil {
-		t := tls.Client(conn.Conn, clientTLS(s.client, id))
+	if s.tls != nil {
+		t := tls.Client(conn.Conn, s.tls.Client(id))
 		if err := t.HandshakeContext(ctx); err != nil {
 			return err
 		}

@@ -21,10 +21,10 @@ func TestForeignCertificates(t *testing.T) {
 	g := newGroup(t, 1)
 	m1 := g.members["m1"]
 	group := m1.streams.groupID()
-	try := func(conf *tls.Config, from, to string) error {
+	try := func(as Credentials, from, to string) error {
 		ctx, cancel := within(2 * time.Second)
 		defer cancel()
-		s := &streams{id: from, network: realNetwork{}, client: conf, open: map[net.Conn]struct{}{}}
+		s := &streams{id: from, network: realNetwork{}, tls: as, open: map[net.Conn]struct{}{}}
 		s.group.Store(&group)
 		conn, err := s.dial(ctx, kindForward, m1.RaftAddress(), to)
 		if err == nil {
@@ -33,25 +33,36 @@ func TestForeignCertificates(t *testing.T) {
 		return err
 	}
 	foreign := newCA(t)
-	mixed := foreign.config(t, "m2")
-	mixed.RootCAs = g.ca.pool // trusts us, is not trusted by us
+	mixed := mixed{shown: foreign.credentials(t, "m2"), Credentials: g.ca.credentials(t, "m2")} // trusts us, is not trusted by us
 	for name, tc := range map[string]struct {
-		conf     *tls.Config
+		as       Credentials
 		from, to string
 		ok       bool
 	}{
-		"ours":             {g.ca.config(t, "m2"), "m2", "m1", true},
-		"not knowing whom": {g.ca.config(t, "m2"), "m2", "", true},
-		"foreign CA":       {foreign.config(t, "m2"), "m2", "m1", false},
+		"ours":             {g.ca.credentials(t, "m2"), "m2", "m1", true},
+		"not knowing whom": {g.ca.credentials(t, "m2"), "m2", "", true},
+		"foreign CA":       {foreign.credentials(t, "m2"), "m2", "m1", false},
 		"foreign client":   {mixed, "m2", "m1", false},
-		"another's name":   {g.ca.config(t, "m3"), "m2", "m1", false},
-		"wrong server":     {g.ca.config(t, "m2"), "m2", "m4", false},
+		"another's name":   {g.ca.credentials(t, "m3"), "m2", "m1", false},
+		"wrong server":     {g.ca.credentials(t, "m2"), "m2", "m4", false},
 		"plain":            {nil, "m2", "m1", false},
 	} {
-		if err := try(tc.conf, tc.from, tc.to); (err == nil) != tc.ok {
+		if err := try(tc.as, tc.from, tc.to); (err == nil) != tc.ok {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// mixed believes one CA and shows a certificate of another.
+type mixed struct {
+	Credentials
+	shown Credentials
+}
+
+func (m mixed) Client(id string) *tls.Config {
+	c := m.Credentials.Client(id)
+	c.GetClientCertificate = m.shown.Client(id).GetClientCertificate
+	return c
 }
 
 // TestSnapshotAndRestart: a snapshot is taken, the log behind it is cut, a member restarts from it and another one that

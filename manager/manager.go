@@ -3,13 +3,11 @@ package manager
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -21,6 +19,7 @@ import (
 	"roundtable/cluster/control"
 	"roundtable/cmd/roundtable/config"
 	"roundtable/fsm"
+	"roundtable/security"
 )
 
 // Bounds of closing, part by part. A holder's clean stop is a handoff.
@@ -90,7 +89,8 @@ type manager struct {
 	incarnation string       // of this process
 	fatal       chan error
 	local       *local      // nil for a witness
-	tls         *tls.Config // nil on a plain loopback cluster
+	keeper      *security.Keeper // nil on a plain loopback cluster
+	gossipKey   []byte
 	cluster     *cluster.Cluster
 	control     *control.Manager
 }
@@ -210,27 +210,30 @@ var errUnasked = errors.New("nobody asked it to")
 
 func (m *manager) openCluster(ctx context.Context) error {
 	c := m.cfg
-	var gossipKey []byte
-	var err error
-	if m.tls, gossipKey, err = security(c); err != nil {
+	if err := m.openSecurity(); err != nil {
 		return err
 	}
-	var hold func()
-	if c.Sandbox {
-		hold = stallFile(os.Getenv(EnvStall))
-	}
-	m.cluster, err = cluster.Open(ctx, cluster.Config{
-		Hold: hold,
+	conf := cluster.Config{
 		ID:   c.Manager.ID, Incarnation: m.incarnation, Dir: c.RaftDir(), API: c.APIURL(), Name: c.Cluster.Name,
 		RaftBind: c.Manager.Raft, RaftAdvertise: c.RaftAddr(), GossipBind: c.Manager.Gossip, GossipAdvertise: c.GossipAddr(), Join: c.Manager.Join,
-		TLS: m.tls, GossipKey: gossipKey, Heartbeat: c.Raft.Heartbeat.D(), Election: c.Raft.Election.D(),
+		GossipKey: m.gossipKey, Heartbeat: c.Raft.Heartbeat.D(), Election: c.Raft.Election.D(),
 		SnapshotThreshold: uint64(c.Raft.SnapshotThreshold), TrailingLogs: uint64(c.Raft.TrailingLogs),
 		Admit: m.control.Admit, OnFatal: m.fail, Now: m.opts.Now, Log: m.log.With("part", "cluster"),
-	})
-	if err != nil {
+	}
+	if m.keeper != nil {
+		conf.TLS = m.keeper
+	}
+	if c.Sandbox {
+		conf.Hold = stallFile(os.Getenv(EnvStall))
+	}
+	var err error
+	if m.cluster, err = cluster.Open(ctx, conf); err != nil {
 		return fmt.Errorf("manager: %w", err)
 	}
 	m.stack.push("cluster", closeGroup, m.cluster.Close)
+	if m.keeper != nil {
+		m.background("certificates", time.Second, m.keeper.Run)
+	}
 	m.control.SetCluster(group{m.cluster})
 	return nil
 }
@@ -239,17 +242,14 @@ func (m *manager) openCluster(ctx context.Context) error {
 func (m *manager) openAPI(listener net.Listener) (stopping func(), err error) {
 	conf := api.Config{
 		Self: m.cfg.Manager.ID, Version: m.opts.Version, Cluster: m.cluster, Control: m.control, Now: m.opts.Now, Log: m.log.With("part", "api"),
-		Client: &http.Client{Transport: &http.Transport{IdleConnTimeout: time.Minute}}, Sandbox: m.cfg.Sandbox,
+		Client: m.client(), Sandbox: m.cfg.Sandbox,
+	}
+	if m.keeper != nil {
+		conf.CAs = m.keeper.CAs
 	}
 	own, err := api.ListenLocal(m.cfg.APISocket())
 	if err != nil {
 		return nil, fmt.Errorf("manager: %w", err)
-	}
-	if m.tls != nil { // only who has a certificate of the cluster's CA may ask
-		conf.Client.Transport = &http.Transport{IdleConnTimeout: time.Minute, TLSClientConfig: m.tls}
-		mutual := m.tls.Clone()
-		mutual.ClientAuth = tls.RequireAndVerifyClientCert
-		listener = tls.NewListener(listener, mutual)
 	}
 	if m.local != nil {
 		conf.Local = m.local.status
@@ -258,7 +258,7 @@ func (m *manager) openAPI(listener net.Listener) (stopping func(), err error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("manager: %w", err), own.Close())
 	}
-	m.background("api", closeAPI, func(ctx context.Context) error { return server.Serve(ctx, listener, own) })
+	m.background("api", closeAPI, func(ctx context.Context) error { return server.Serve(ctx, m.secure(listener, server.Refuse), own) })
 	return server.Drain, nil
 }
 

@@ -1,44 +1,96 @@
 package manager
 
 import (
+	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/base64"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
+	"net/url"
 	"os"
-	"strings"
 	"syscall"
+	"time"
 
+	"roundtable/api"
 	"roundtable/cmd/roundtable/config"
+	"roundtable/security"
 )
 
-// security reads the certificates and the gossip key; nil and nil on a plain loopback cluster.
-func security(c *config.Config) (*tls.Config, []byte, error) {
+// openSecurity reads the certificates and the gossip key; nothing on a plain loopback cluster.
+func (m *manager) openSecurity() error {
+	c := m.cfg
 	if c.Plain() {
-		return nil, nil, nil
-	}
-	pem, err := os.ReadFile(c.TLS.CA)
-	if err != nil {
-		return nil, nil, fmt.Errorf("manager: tls.ca: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, nil, fmt.Errorf("manager: tls.ca: %s holds no certificate", c.TLS.CA)
-	}
-	cert, err := tls.LoadX509KeyPair(c.TLS.Cert, c.TLS.Key)
-	if err != nil {
-		return nil, nil, fmt.Errorf("manager: tls.cert and tls.key: %w", err)
+		return nil
 	}
 	text, err := os.ReadFile(c.TLS.GossipKey)
 	if err != nil {
-		return nil, nil, fmt.Errorf("manager: tls.gossip_key: %w", err)
+		return fmt.Errorf("manager: tls.gossip_key: %w", err)
 	}
-	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || len(key) != 32 {
-		return nil, nil, errors.New("manager: tls.gossip_key: the file must hold 32 bytes in base64")
+	if m.gossipKey, err = security.ParseGossipKey(text); err != nil {
+		return fmt.Errorf("manager: tls.gossip_key: %w", err)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: pool, ClientCAs: pool, MinVersion: tls.VersionTLS13}, key, nil
+	m.keeper, err = security.Open(security.Config{
+		Files: Files(c), Member: c.Manager.ID, Hosts: c.Hosts(), Renew: c.TLS.Renew, Ask: m.askCertificate,
+		Now: m.opts.Now, Log: m.log.With("part", "tls"),
+	})
+	if err != nil {
+		return fmt.Errorf("manager: tls: %w (hint: look at it with: roundtable certificate show)", err)
+	}
+	return nil
+}
+
+// Files are where a configuration has a member's certificates.
+func Files(c *config.Config) security.Files {
+	return security.Files{CA: c.TLS.CA, CAKey: c.TLS.CAKey, Cert: c.TLS.Cert, Key: c.TLS.Key}
+}
+
+// secure makes the API's two sides: a listener that verifies the certificate of who shows one, and a client for the other
+// members' APIs that knows each by its id.
+func (m *manager) secure(listener net.Listener, refused func(reason string)) net.Listener {
+	if m.keeper == nil {
+		return listener
+	}
+	return tls.NewListener(listener, m.keeper.API(refused))
+}
+
+// client asks the other members' APIs.
+func (m *manager) client() *http.Client {
+	if m.keeper == nil {
+		return &http.Client{Transport: &http.Transport{IdleConnTimeout: time.Minute}}
+	}
+	return &http.Client{Transport: m.keeper.Transport(m.memberAt)}
+}
+
+// memberAt tells which member's API is at an address.
+func (m *manager) memberAt(address string) (member string, ok bool) {
+	state, _ := m.cluster.View()
+	for id, record := range state.Members {
+		if u, err := url.Parse(record.API); err == nil && u.Host == address {
+			return id, true
+		}
+	}
+	return "", false
+}
+
+// askCertificate has another member sign a request: one that has the CA's key.
+func (m *manager) askCertificate(ctx context.Context, request []byte) (security.Issued, error) {
+	state, _ := m.cluster.View()
+	client := m.client()
+	defer client.CloseIdleConnections()
+	err := errors.New("there is no other member")
+	for _, id := range state.MemberIDs() {
+		if id == m.cfg.Manager.ID {
+			continue
+		}
+		var c api.Certificate
+		failed := api.AskMember(ctx, client, state.Members[id].API, "/cluster/certificate", api.CertificateRequest{CSR: string(request)}, &c)
+		if failed == nil {
+			return security.Issued{Cert: []byte(c.Certificate), CA: []byte(c.CA)}, nil
+		}
+		err = errors.Join(err, fmt.Errorf("%s: %w", id, failed))
+	}
+	return security.Issued{}, fmt.Errorf("manager: nobody signed a new certificate: %w", err)
 }
 
 // flock takes the file's lock without waiting.

@@ -36,8 +36,8 @@ type Keeper struct {
 	jitter float64 // 0..1: members that were made together do not all renew together
 
 	mu      sync.Mutex
-	refused map[Refusal]uint64
-	problem string // why the files or a renewal are not as they should be
+	refused map[string]uint64 // by raft's side
+	problem string            // why the files or a renewal are not as they should be
 	renewed uint64
 }
 
@@ -50,7 +50,7 @@ func Open(cfg Config) (*Keeper, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	k := &Keeper{cfg: cfg, log: cfg.Log, jitter: rand.Float64(), refused: map[Refusal]uint64{}} //nolint:gosec // no secret
+	k := &Keeper{cfg: cfg, log: cfg.Log, jitter: rand.Float64(), refused: map[string]uint64{}} //nolint:gosec // no secret
 	m, err := cfg.read()
 	if err != nil {
 		return nil, err
@@ -66,13 +66,13 @@ func Open(cfg Config) (*Keeper, error) {
 }
 
 // Server is the side of a stream that was dialed: whoever dials must show a certificate of the cluster's CA.
-func (k *Keeper) Server() *tls.Config { return k.server("raft", true) }
+func (k *Keeper) Server() *tls.Config { return k.server(true, k.count) }
 
 // API is the same for the API, where a certificate is not needed (there are tokens); one that is shown must be of the
-// cluster's CA. Each connection's peer was so verified: Peer tells the member's id.
-func (k *Keeper) API() *tls.Config { return k.server("api", false) }
+// cluster's CA. Each connection's peer was so verified: Peer tells the member's id. refused is told why whom it refuses.
+func (k *Keeper) API(refused func(reason string)) *tls.Config { return k.server(false, refused) }
 
-func (k *Keeper) server(at string, needed bool) *tls.Config {
+func (k *Keeper) server(needed bool, refused func(reason string)) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
@@ -81,7 +81,7 @@ func (k *Keeper) server(at string, needed bool) *tls.Config {
 				MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{m.pair}, Time: k.cfg.Now,
 				ClientAuth: tls.RequestClientCert, ClientCAs: m.pool, // VerifyConnection requires and checks: so refusals are counted
 				SessionTicketsDisabled: true, // a resumed session would rest on the CAs of the first one
-				VerifyConnection:       func(s tls.ConnectionState) error { return k.admit(at, needed, s) },
+				VerifyConnection:       func(s tls.ConnectionState) error { return k.admit(s, needed, refused) },
 			}, nil
 		},
 	}
@@ -128,9 +128,9 @@ func (k *Keeper) CAs() []string {
 // Status is how a member's certificate stands.
 type Status struct {
 	Info
-	Renewed uint64             // times, by this process
-	Problem string             // why it is not as it should be; "" where it is
-	Refused map[Refusal]uint64 // handshakes
+	Renewed uint64            // times, by this process
+	Problem string            // why it is not as it should be; "" where it is
+	Refused map[string]uint64 // raft's handshakes, by reason
 }
 
 // Status is for metrics and alarms.

@@ -10,9 +10,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 )
 
@@ -267,7 +269,16 @@ func TestWhoIsRefused(t *testing.T) {
 		return must(Open(Config{Files: f, Member: member}))(t)
 	}
 	k := open(ca, "m1", MemberLife)
-	raft, api := echo(t, k.Server()), echo(t, k.API())
+	var mu sync.Mutex
+	refused := map[string]int{}
+	count := func(at string) func(string) {
+		return func(reason string) {
+			mu.Lock()
+			defer mu.Unlock()
+			refused[at+" "+reason]++
+		}
+	}
+	raft, api := echo(t, k.server(true, count("raft"))), echo(t, k.API(count("api")))
 	// trusts us, whatever it shows itself
 	as := func(o *Keeper) *tls.Config {
 		c := k.Client("m1")
@@ -277,6 +288,7 @@ func TestWhoIsRefused(t *testing.T) {
 		}
 		return c
 	}
+	want := map[string]int{}
 	for name, tc := range map[string]struct {
 		who       *Keeper
 		raft, api string // the reason it is refused for
@@ -287,18 +299,19 @@ func TestWhoIsRefused(t *testing.T) {
 		"expired":  {open(ca, "m2", -time.Second), ReasonExpired, ReasonExpired},
 	} {
 		for _, side := range []struct{ at, address, want string }{{"raft", raft, tc.raft}, {"api", api, tc.api}} {
-			count := func() uint64 { return k.Status().Refused[Refusal{side.at, side.want}] }
-			before := count()
 			if _, err := dial(t, side.address, as(tc.who)); (err == nil) != (side.want == "") {
 				t.Errorf("%s at the %s: %v", name, side.at, err)
 			}
-			if side.want != "" && count() != before+1 {
-				t.Errorf("%s at the %s is not counted: %v", name, side.at, k.Status().Refused)
+			if side.want != "" {
+				want[side.at+" "+side.want]++
 			}
 		}
 	}
-	if total := len(k.Status().Refused); total != 5 {
-		t.Errorf("counted: %v", k.Status().Refused)
+	if diff := cmp.Diff(want, refused); diff != "" {
+		t.Errorf("counted:\n%s", diff)
+	}
+	if _, err := dial(t, echo(t, k.Server()), as(nil)); err == nil || k.Status().Refused[ReasonNone] != 1 {
+		t.Errorf("raft's own count: %v, %v", k.Status().Refused, err)
 	}
 	for name, tc := range map[string]struct {
 		server *Keeper
@@ -325,7 +338,7 @@ func TestIntroduction(t *testing.T) {
 	f := InHome(t.TempDir())
 	issue(t, f, ca, "m1", MemberLife)
 	k := must(Open(Config{Files: f, Member: "m1"}))(t)
-	address := echo(t, k.API())
+	address := echo(t, k.API(func(string) {}))
 	if _, err := dial(t, address, Introduction(k.CAs(), time.Now)); err != nil {
 		t.Error(err)
 	}

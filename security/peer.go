@@ -12,12 +12,6 @@ import (
 	"time"
 )
 
-// Refusal is where a handshake was refused, and why.
-type Refusal struct {
-	At     string // raft, api
-	Reason string // one of the reasons below
-}
-
 // Why a peer's certificate is refused.
 const (
 	ReasonNone    = "no_certificate"
@@ -28,8 +22,8 @@ const (
 
 var errNoCertificate = errors.New("security: the peer shows no certificate")
 
-// admit checks who dials, and counts whom it refuses.
-func (k *Keeper) admit(at string, needed bool, s tls.ConnectionState) error {
+// admit checks who dials, and tells whom it refuses.
+func (k *Keeper) admit(s tls.ConnectionState, needed bool, refused func(reason string)) error {
 	var err error
 	switch {
 	case len(s.PeerCertificates) > 0:
@@ -38,11 +32,15 @@ func (k *Keeper) admit(at string, needed bool, s tls.ConnectionState) error {
 		err = errNoCertificate
 	}
 	if err != nil {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		k.refused[Refusal{at, reason(err)}]++
+		refused(reason(err))
 	}
 	return err
+}
+
+func (k *Keeper) count(reason string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.refused[reason]++
 }
 
 func reason(err error) string {

@@ -91,11 +91,14 @@ type Raft struct {
 
 // TLS names the files that raft, gossip and API are secured with.
 type TLS struct {
-	Off       bool   `toml:"off"`        // no TLS at all: loopback only
-	CA        string `toml:"ca"`         // the cluster's CA certificate; default: tls/ca.pem in the home
-	Cert      string `toml:"cert"`       // this member's certificate; default: tls/cert.pem in the home
-	Key       string `toml:"key"`        // its private key, mode 0600; default: tls/key.pem in the home
-	GossipKey string `toml:"gossip_key"` // file with the 32 bytes, in base64, that gossip is encrypted with, mode 0600; default: tls/gossip.key in the home
+	Off       bool     `toml:"off"`        // no TLS at all: loopback only
+	CA        string   `toml:"ca"`         // the certificates of the cluster's CA, of both while one takes over from another; default: tls/ca.pem in the home
+	CAKey     string   `toml:"ca_key"`     // the CA's key, mode 0600; a member without it asks one that has it; default: tls/ca.key in the home, if it is there
+	Cert      string   `toml:"cert"`       // this member's certificate; default: tls/cert.pem in the home
+	Key       string   `toml:"key"`        // its private key, mode 0600; default: tls/key.pem in the home
+	GossipKey string   `toml:"gossip_key"` // file with the 32 bytes, in base64, that gossip is encrypted with, mode 0600; default: tls/gossip.key in the home
+	Renew     bool     `toml:"renew"`      // renew the certificate by itself when a third of its life is left; off: somebody else replaces the files
+	Hosts     []string `toml:"hosts"`      // further names and addresses that clients reach this member's API by, such as a load balancer's
 }
 
 // Duration is a time.Duration that is written as Go writes one: "300ms", "1m30s".
@@ -124,6 +127,7 @@ func Default() *Config {
 			Heartbeat: Duration(300 * time.Millisecond), Election: Duration(300 * time.Millisecond),
 			SnapshotThreshold: 8192, TrailingLogs: 1024,
 		},
+		TLS: TLS{Renew: true},
 		set: map[string]bool{}, origin: map[string]string{},
 	}
 }
@@ -158,6 +162,7 @@ func (c *Config) fill() {
 	}
 	if !c.Plain() {
 		under(&c.TLS.CA, "tls", "ca.pem")
+		under(&c.TLS.CAKey, "tls", "ca.key")
 		under(&c.TLS.Cert, "tls", "cert.pem")
 		under(&c.TLS.Key, "tls", "key.pem")
 		under(&c.TLS.GossipKey, "tls", "gossip.key")
@@ -203,6 +208,25 @@ func (c *Config) APIURL() string {
 		return "http://" + c.reached(c.Manager.API)
 	}
 	return "https://" + c.reached(c.Manager.API)
+}
+
+// Hosts are the names and addresses that this member's certificate must be good for, loopback aside.
+func (c *Config) Hosts() []string {
+	var list []string
+	for _, addr := range []string{c.reached(c.Manager.API), c.reached(c.Manager.Raft)} {
+		list = append(list, hostOf(addr))
+	}
+	list = append(list, c.TLS.Hosts...)
+	slices.Sort(list)
+	return slices.DeleteFunc(slices.Compact(list), func(h string) bool { return loopback(h) || unspecified(h) })
+}
+
+func hostOf(addr string) string {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return ""
+	}
+	return host
 }
 
 // LogValue is the configuration in one log line: without the node's arguments and environment and without a password in

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -90,6 +91,8 @@ producers = ["alice"]
 [node]
 path = "/bin/true"
 p2p = "0.0.0.0:9876"
+[tls]
+hosts = ["bp.example.org", "127.0.0.1", "a.example.org"]
 `)
 	if err := os.Mkdir(filepath.Join(dir, "tls"), 0o700); err != nil {
 		t.Fatal(err)
@@ -103,6 +106,17 @@ p2p = "0.0.0.0:9876"
 	}
 	if c.APIURL() != "https://a.example.org:9080" || c.GossipAddr() != "a.example.org:9060" || c.P2PAddr() != "a.example.org:9876" || c.Plain() {
 		t.Errorf("addresses: %s %s %s", c.APIURL(), c.GossipAddr(), c.P2PAddr())
+	}
+	if want := []string{"a.example.org", "bp.example.org"}; !slices.Equal(c.Hosts(), want) || !c.TLS.Renew || c.TLS.CAKey != filepath.Join(dir, "tls", "ca.key") {
+		t.Errorf("hosts %q, renew %v, the CA's key %s", c.Hosts(), c.TLS.Renew, c.TLS.CAKey)
+	}
+	write(t, filepath.Join(dir, "tls", "ca.key"), "x", 0o640)
+	_, err = Load(filepath.Join(dir, "config.toml"), nil, nil)
+	wantProblem(t, err, "tls.ca_key", "others may read", "chmod 600")
+	_, err = Load(filepath.Join(dir, "config.toml"), nil, map[string]string{"tls.ca_key": "elsewhere"})
+	wantProblem(t, err, "tls.ca_key", "no such file", "roundtable init")
+	if err := os.Remove(filepath.Join(dir, "tls", "ca.key")); err != nil {
+		t.Fatal(err)
 	}
 	write(t, filepath.Join(dir, "tls", "key.pem"), "x", 0o644)
 	_, err = Load(filepath.Join(dir, "config.toml"), nil, nil)
@@ -151,6 +165,8 @@ func TestBadInput(t *testing.T) {
 		{name: "nowhere to be reached", flags: map[string]string{"node.p2p": "0.0.0.0:9876", "sandbox": "false", "tls.off": "true"}, key: "node.p2p", message: "every address", hint: "manager.advertise"},
 		{name: "advertise with a port", flags: map[string]string{"manager.advertise": "x:1"}, key: "manager.advertise", message: "is not a host", hint: "without a port"},
 		{name: "bad join", flags: map[string]string{"manager.join": "10.0.0.2"}, key: "manager.join", message: "not a host:port", hint: "host:port"},
+		{name: "advertise half an address", flags: map[string]string{"manager.advertise": "10.0.0"}, key: "manager.advertise", message: "is not a host", hint: "without a port"},
+		{name: "a wildcard", flags: map[string]string{"sandbox": "false", "tls.hosts": "*.example.org"}, key: "tls.hosts", message: "is not a host", hint: "without wildcards"},
 		{name: "no TLS files", flags: map[string]string{"sandbox": "false"}, key: "tls.ca", message: "no such file", hint: "put the file there"},
 		{name: "no nodeos", flags: map[string]string{"node.path": "/nowhere/nodeos"}, key: "node.path", message: "cannot be started", hint: "full path"},
 		{name: "bad fence", flags: map[string]string{"node.fence": "wall"}, key: "node.fence", message: "not known", hint: "gate, pause"},

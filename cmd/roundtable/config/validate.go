@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"roundtable/security"
 )
 
 // The bounds that the promise or the machine sets.
@@ -139,7 +141,7 @@ func (c *Config) checkAddresses(found *problems) {
 			found.add(c, key, "set manager.advertise to the name or address that the other members reach this one by", "every address is listened on, and which one others reach is not known")
 		}
 	}
-	if a := c.Manager.Advertise; a != "" && (strings.ContainsAny(a, "/ ") || unspecified(a) || (strings.Contains(a, ":") && net.ParseIP(a) == nil)) {
+	if a := c.Manager.Advertise; a != "" && security.CheckHost(a) != nil {
 		found.add(c, "manager.advertise", "write a host name or an address, without a port", "is not a host that others could reach")
 	}
 	for key, list := range map[string][]string{"manager.join": c.Manager.Join, "node.peers": c.Node.Peers} {
@@ -180,6 +182,14 @@ func (c *Config) checkTLS(found *problems) {
 	}
 	for key, file := range map[string]string{"tls.ca": c.TLS.CA, "tls.cert": c.TLS.Cert, "tls.key": c.TLS.Key, "tls.gossip_key": c.TLS.GossipKey} {
 		c.readable(found, key, file, key == "tls.key" || key == "tls.gossip_key")
+	}
+	if _, err := os.Stat(c.TLS.CAKey); err == nil || c.set["tls.ca_key"] {
+		c.readable(found, "tls.ca_key", c.TLS.CAKey, true)
+	}
+	for _, h := range c.TLS.Hosts {
+		if err := security.CheckHost(h); err != nil {
+			found.add(c, "tls.hosts", "write host names or addresses, without ports and without wildcards", "%q is not a host", h)
+		}
 	}
 }
 
@@ -254,6 +264,8 @@ func (c *Config) readable(found *problems, key, file string, private bool) {
 		}
 	}
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(key, "tls."):
+		found.add(c, key, "roundtable init makes it; or put the file there, or name another one", "%v", err)
 	case errors.Is(err, fs.ErrNotExist):
 		found.add(c, key, "put the file there, or name another one", "%v", err)
 	case err != nil:
