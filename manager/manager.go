@@ -136,6 +136,8 @@ func (m *manager) open(ctx context.Context) error {
 		Witness: c.Manager.Witness, EntryVersion: fsm.EntryVersion, Version: m.opts.Version, Fence: c.Node.Fence, Started: m.opts.Now().UnixMilli(),
 	}
 	conf := control.Config{OnFatal: m.fail, Now: m.opts.Now, MinSlots: uint64(c.Raft.MinSlots()), Log: m.log.With("part", "control")}
+	conf.Last = lastSettings(c.Manager.Home, m.log)
+	conf.Keep = func(s control.Settings) error { return keepSettings(c.Manager.Home, s) }
 	if c.Sandbox {
 		conf.Hold = holdFile(os.Getenv(EnvHold))
 	}

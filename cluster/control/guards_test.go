@@ -143,7 +143,7 @@ func TestANewProcessHasNoLease(t *testing.T) {
 	p := m.production()
 	for _, joined := range []bool{false, true} { // its own record may be there before the next grant is
 		if joined {
-			m.reconcile(t, &memberController{m.Manager, slog.New(slog.DiscardHandler)})
+			m.reconcile(t, &memberController{Manager: m.Manager, log: slog.New(slog.DiscardHandler)})
 		}
 		m.permit(t)
 		m.reconcile(t, p)

@@ -30,6 +30,10 @@ type Config struct {
 	// Jumped reports whether this machine's wall clock jumped since the process started: nothing is granted or extended by it
 	// any more. nil: it never does.
 	Jumped func() bool
+	// Last is what the configuration said of this member at the last start, nil where that is not known; Keep keeps what it
+	// says now for the next one (member.go). nil: nothing is kept.
+	Last *Settings
+	Keep func(Settings) error
 	// MinSlots is the shortest lease that the raft timing of this manager allows; 0: any.
 	MinSlots uint64
 }
@@ -49,6 +53,8 @@ type Manager struct {
 	watch           *watchController
 	onFatal         func(error)
 	minSlots        uint64
+	last            *Settings
+	keepSettings    func(Settings) error
 	turns           turns
 
 	clocks      clocks
@@ -76,6 +82,7 @@ func NewManager(c Config) *Manager {
 	m := &Manager{
 		id: c.Record.ID, incarnation: c.Record.Incarnation, record: c.Record, first: c.First,
 		cluster: c.Cluster, node: c.Node, gate: c.Gate, now: c.Now, log: c.Log, onFatal: c.OnFatal, hold: c.Hold, jumped: c.Jumped, minSlots: c.MinSlots,
+		last: c.Last, keepSettings: c.Keep,
 		extensions: meter.NewHistogram(meter.Commits),
 	}
 	m.watch = &watchController{Manager: m, log: m.log}
@@ -130,7 +137,7 @@ func (m *Manager) Run(ctx context.Context) {
 	start := func(c Controller, wakes ...func() <-chan struct{}) {
 		wg.Go(func() { m.run(ctx, c, wakes...) })
 	}
-	start(&memberController{m, m.log})
+	start(&memberController{Manager: m, log: m.log})
 	if m.node == nil {
 		start(&reportController{Manager: m})
 		wg.Wait()
@@ -161,8 +168,9 @@ func (m *Manager) Lead(ctx context.Context, since time.Time) {
 }
 
 // StepAside gives production away before this manager stops: a handoff to the best standby, or where there is none or it
-// fails a release, so that nobody waits for the range to end. It returns when this member holds no open lease, or with
-// ctx's error. The node may be stopped after it.
+// fails a release, so that nobody waits for the range to end. In the cluster's maintenance nothing moves by itself: it is
+// a release, and production waits for this member to come back or for an operator. It returns when this member holds no open
+// lease, or with ctx's error. The node may be stopped after it.
 func (m *Manager) StepAside(ctx context.Context) error {
 	asked := false
 	for {
@@ -173,6 +181,9 @@ func (m *Manager) StepAside(ctx context.Context) error {
 		}
 		if !asked && len(s.RunningOperations()) == 0 {
 			asked = true
+			if s.Cluster.Maintenance {
+				return m.release(ctx, l, "the manager stops; the cluster is in maintenance, so production waits for it to come back")
+			}
 			if _, err := m.Handoff(ctx, "", "now", ""); err != nil {
 				m.log.Warn("no handoff before the stop", "err", err)
 				return m.release(ctx, l, "the manager stops and there is no fit standby")

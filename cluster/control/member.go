@@ -14,7 +14,30 @@ import (
 // which nothing is granted.
 type memberController struct {
 	*Manager
-	log *slog.Logger
+	log  *slog.Logger
+	kept bool // what this start was configured with is kept for the next one
+}
+
+// Settings are what a manager's configuration says of its record and an operator may change there.
+type Settings struct {
+	Priority   int  `json:"priority"`
+	NoFailover bool `json:"nofailover"`
+}
+
+// planSettings chooses between what the configuration says now and what stands in the state, where an operator may have
+// changed it since. last is what the configuration said at the last start, nil where that is not known: whoever did not
+// change the configuration since did not mean to undo what an operator did.
+func planSettings(last *Settings, now, state Settings) Settings {
+	if last == nil {
+		return now
+	}
+	if now.Priority == last.Priority {
+		now.Priority = state.Priority
+	}
+	if now.NoFailover == last.NoFailover {
+		now.NoFailover = state.NoFailover
+	}
+	return now
 }
 
 // Name is the controller's.
@@ -28,13 +51,19 @@ func (c *memberController) Reconcile(ctx context.Context, s *fsm.State) (time.Du
 		want.Node, want.Finalizers = n.Version, n.Finalizers
 	}
 	have, known := s.Members[c.id]
-	want.Joined, want.Maintenance = have.Joined, have.Maintenance
-	if known && have.Incarnation == want.Incarnation {
-		want.Priority, want.NoFailover = have.Priority, have.NoFailover // an operator may have changed them since the start
+	want.Joined, want.Maintenance, want.Nonvoter = have.Joined, have.Maintenance, have.Nonvoter
+	switch state := (Settings{have.Priority, have.NoFailover}); {
+	case known && have.Incarnation == want.Incarnation: // an operator may have changed them since the start
+		want.Priority, want.NoFailover = state.Priority, state.NoFailover
+		c.keep()
+	case known:
+		merged := planSettings(c.last, Settings{want.Priority, want.NoFailover}, state)
+		want.Priority, want.NoFailover = merged.Priority, merged.NoFailover
 	}
 	if reflect.DeepEqual(have, want) {
 		return 0, nil
 	}
+	want.Nonvoter = false // the state keeps it by itself, and a program of version 1 does not know it
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	_, err := c.cluster.Propose(ctx, fsm.PutMember{Member: want}, "")
@@ -45,6 +74,18 @@ func (c *memberController) Reconcile(ctx context.Context, s *fsm.State) (time.Du
 		c.log.Info("joined", "member", c.id)
 	}
 	return 0, err
+}
+
+// keep remembers what this start was configured with, once that has taken effect: if it were kept before, a change of the
+// configuration would be lost with an entry that never came through.
+func (c *memberController) keep() {
+	if c.kept || c.keepSettings == nil {
+		return
+	}
+	c.kept = true // a file that cannot be written costs an operator's change at the next start, not more
+	if err := c.keepSettings(Settings{c.record.Priority, c.record.NoFailover}); err != nil {
+		c.log.Warn("what the configuration says of this member was not kept", "err", err)
+	}
 }
 
 // configController writes the cluster's first configuration; it runs only while this member leads.

@@ -101,7 +101,7 @@ func (c *releaseController) cutOff(s *fsm.State) string {
 		return ""
 	}
 	for _, o := range weigh(s, peers, now, false) {
-		if o.Fit && o.ID != c.id {
+		if o.Fit && o.ID != c.id && !s.Cluster.Maintenance { // in maintenance it would move to nobody
 			return reason
 		}
 	}
