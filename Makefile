@@ -7,7 +7,7 @@ LINT_VER    := v2.15.0
 LINT        := $(TOOLS)/golangci-lint-$(LINT_VER)
 export CGO_ENABLED ?= 0
 
-.PHONY: all build demo test lint vet bench bench-lease bench-gate bench-raft drill sim sim-day mutants clean
+.PHONY: all build image demo test lint vet bench bench-lease bench-gate bench-raft drill sim sim-day mutants clean
 
 all: build
 
@@ -16,6 +16,13 @@ all: build
 build:
 	@mkdir -p bin
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/roundtable ./cmd/simnodeos ./test/baseline/cmd/baseline
+
+# A container image without a registry: static programs on an empty base. BASE names one that has a real nodeos.
+IMAGE ?= roundtable:local
+BASE  ?= empty
+image: build
+	deploy/image/lay-out.sh
+	docker build --quiet --build-arg BASE=$(BASE) --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) --tag $(IMAGE) .
 
 # The main job in a minute: three managers, two handoffs, a kill, and the ledgers' verdict.
 demo: build
