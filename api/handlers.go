@@ -76,8 +76,7 @@ func (s *Server) getHistory(r *http.Request) (answer, error) {
 	}
 	list := []Event{}
 	for i := len(state.History) - 1; len(list) < limit; i-- {
-		e := state.History[i]
-		list = append(list, Event{e.Index, stamp(e.At), e.Kind, e.By, e.Subject, e.Text})
+		list = append(list, viewEvent(state.History[i]))
 	}
 	return answer{body: list}, nil
 }

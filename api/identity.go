@@ -55,8 +55,8 @@ func (s *Server) identify(r *http.Request) (Identity, error) {
 	if given := r.Header["Authorization"]; len(given) > 0 {
 		return s.byToken(given)
 	}
-	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
-		return s.byCertificate(r)
+	if id := security.Peer(r.TLS); id != "" {
+		return s.byCertificate(id, r.TLS.PeerCertificates[0].NotAfter)
 	}
 	return Identity{Role: None}, nil
 }
@@ -88,13 +88,11 @@ func bearer(given []string) (text, id string, ok bool) {
 	return text, id, err == nil && strings.EqualFold(scheme, "bearer")
 }
 
-// byCertificate takes the TLS layer's word for the chain, and looks again at what may have changed since the handshake.
-func (s *Server) byCertificate(r *http.Request) (Identity, error) {
-	leaf := r.TLS.VerifiedChains[0][0]
-	id := leaf.Subject.CommonName
+// byCertificate takes the TLS layer's word for the certificate, and looks again at what may have changed since the handshake.
+func (s *Server) byCertificate(id string, ends time.Time) (Identity, error) {
 	switch {
-	case s.cfg.Now().After(leaf.NotAfter):
-		return Identity{}, unauthenticated(reasonExpiredCertificate, "the certificate of %.64q ended at %s", id, stamp(leaf.NotAfter.UnixMilli()))
+	case s.cfg.Now().After(ends):
+		return Identity{}, unauthenticated(reasonExpiredCertificate, "the certificate of %.64q ended at %s", id, stamp(ends.UnixMilli()))
 	case banned(s.cfg.Cluster, id):
 		return Identity{}, unauthenticated(reasonRemoved, "the member %.64q was removed from the cluster", id)
 	}

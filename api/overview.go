@@ -27,6 +27,8 @@ type sight struct {
 	leaseReason string             // of the member that leads
 	doubled     uint64             // seen here
 	servers     []cluster.RaftPeer // of the raft group; empty: not known
+	certificate time.Time          // when this member's ends; zero: it has none
+	problem     string             // with that; "": none
 }
 
 // look is all that there is to see, with the raft group's servers.
@@ -40,6 +42,7 @@ func (s *Server) look() sight {
 func (s *Server) glance() sight {
 	state, _ := s.cfg.Cluster.View()
 	leader, _ := s.cfg.Cluster.Leader()
+	ends, problem := s.cfg.Certificate()
 	candidates := slices.Clone(s.cfg.Control.Candidates())
 	for i := range candidates {
 		candidates[i].Reason = words(candidates[i].Reason)
@@ -47,6 +50,7 @@ func (s *Server) glance() sight {
 	return sight{
 		self: s.cfg.Self, now: s.cfg.Now(), state: state, peers: s.cfg.Cluster.Peers(), leader: leader, term: s.cfg.Cluster.Metrics().Term,
 		leading: s.cfg.Cluster.IsLeader(), candidates: candidates, leaseReason: s.cfg.Control.LeaseReason(), doubled: s.cfg.Control.Doubled(),
+		certificate: ends, problem: problem,
 	}
 }
 
@@ -198,7 +202,20 @@ func (v sight) member(id string) Member {
 			view.Fit, view.Reason = c.Fit, c.Reason
 		}
 	}
+	view.Suffrage, view.Nonvoter = v.suffrage(id), m.Nonvoter
 	return view
+}
+
+// suffrage is a member's standing in the raft group.
+func (v sight) suffrage(id string) string {
+	if len(v.servers) == 0 {
+		return "unknown"
+	}
+	i := slices.IndexFunc(v.servers, func(p cluster.RaftPeer) bool { return p.ID == id })
+	if i < 0 {
+		return "none"
+	}
+	return v.servers[i].Suffrage
 }
 
 func (v sight) role(m fsm.Member) string {
@@ -319,22 +336,32 @@ func (v sight) memberAlarms(say sayer) {
 
 // voterAlarm tells of members without a vote: the cluster survives fewer losses than its size promises.
 func (v sight) voterAlarm(say sayer) {
-	voters := map[string]bool{}
+	voters := 0
+	var without, taken []string
 	for _, p := range v.servers {
 		if p.Suffrage == "voter" {
-			voters[p.ID] = true
+			voters++
 		}
 	}
-	var without []string
 	for _, id := range v.state.MemberIDs() {
-		if !voters[id] {
+		switch {
+		case v.suffrage(id) == "voter":
+		case v.state.Members[id].Nonvoter:
+			taken = append(taken, id)
+		default:
 			without = append(without, id)
 		}
 	}
-	if len(voters) == 0 || len(without) == 0 {
+	if voters == 0 {
 		return
 	}
-	say("%d of %d members vote, not %s: the cluster survives the loss of %d of the voters", len(voters), len(v.state.Members), strings.Join(without, ", "), (len(voters)-1)/2)
+	survives := fmt.Sprintf("the cluster survives the loss of %d of the voters", (voters-1)/2)
+	if len(without) > 0 {
+		say("%d of %d members vote, not %s: %s", voters, len(v.state.Members), strings.Join(append(without, taken...), ", "), survives)
+	}
+	if len(taken) > 0 {
+		say("an operator took the vote of %s: %s", strings.Join(taken, ", "), survives)
+	}
 }
 
 func (v sight) roundAlarms(say sayer) {
@@ -352,7 +379,34 @@ func (v sight) roundAlarms(say sayer) {
 			say("member %s fences by pausing its node, which is weaker than the gate", id)
 		}
 	}
+	v.operatorAlarms(say)
+}
+
+// certificateSoon is when the end of a certificate is told: it is renewed by itself long before.
+const certificateSoon = 20 * 24 * time.Hour
+
+// operatorAlarms tell what an operator did, and has perhaps forgotten.
+func (v sight) operatorAlarms(say sayer) {
+	switch left := v.certificate.Sub(v.now); {
+	case v.certificate.IsZero():
+	case left <= 0:
+		say("the certificate of member %s ended at %s, the others refuse it: %s", v.self, stamp(v.certificate.UnixMilli()), cmp.Or(v.problem, "see its log"))
+	case left < certificateSoon:
+		say("the certificate of member %s ends in %.0f days: %s", v.self, left.Hours()/24, cmp.Or(v.problem, "it was not renewed yet, see its log"))
+	case v.problem != "":
+		say("the certificate of member %s: %s", v.self, v.problem)
+	}
+	for id := range v.state.Banned {
+		if v.peers[id].Alive {
+			say("member %s was removed by an operator and still runs: stop it", id)
+		}
+	}
 	if v.state.Cluster.Maintenance {
 		say("maintenance is on: the lease does not move by itself")
+	}
+	for _, id := range v.state.MemberIDs() {
+		if v.state.Members[id].Maintenance {
+			say("member %s is in maintenance: the lease goes there by a planned handoff only", id)
+		}
 	}
 }

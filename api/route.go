@@ -81,6 +81,11 @@ func (s *Server) routes() []route {
 		{post, "/cluster/tokens", Admin, nil, true, s.postToken, nil},
 		{remove, "/cluster/tokens/:id", Admin, nil, false, s.deleteToken, nil},
 
+		{get, "/cluster/events", Read, []string{"since"}, false, nil, s.getEvents},
+		{get, "/debug/pprof/", Admin, nil, false, nil, s.getProfile},
+		{get, "/debug/pprof/:name", Admin, []string{"seconds", "debug", "gc"}, false, nil, s.getProfile},
+		{get, "/openapi.yaml", None, nil, false, s.getOpenAPI, nil},
+
 		{get, "/metrics", Read, []string{anything}, false, nil, s.metrics},
 		{get, "/health/:role", None, []string{anything}, false, s.getHealth, nil},
 		{get, "/health", None, []string{anything}, false, noHealth, nil},

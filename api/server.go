@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -68,8 +67,11 @@ type Config struct {
 	CAs func() []string
 	// Authority signs the certificates of members; nil where CAs is.
 	Authority Authority
-	Now func() time.Time
-	Log *slog.Logger
+	// Certificate is when this member's ends, and what is wrong with it or its renewal, "" for nothing. nil, or a zero time:
+	// there is none.
+	Certificate func() (ends time.Time, problem string)
+	Now         func() time.Time
+	Log         *slog.Logger
 }
 
 // Bounds of one request.
@@ -98,6 +100,7 @@ type Server struct {
 	requests    requests
 	transfers   repeats[LeaderMoved]
 	joins       alarms
+	streams     streams
 	stopping    atomic.Bool // set by Drain, never unset
 }
 
@@ -111,6 +114,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.Client == nil {
 		cfg.Client = &http.Client{}
+	}
+	if cfg.Certificate == nil {
+		cfg.Certificate = func() (time.Time, string) { return time.Time{}, "" }
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -144,8 +150,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.S
 func (s *Server) Drain() { s.stopping.Store(true) }
 
 // Serve answers requests until ctx ends; then those under way have a few seconds, and waiting ones are told at once that
-// their operation goes on. Who asks through a listener of ListenLocal needs no token; a TLS listener should ask for a
-// client's certificate and verify it if one is given. Serve closes the listeners. nil after an ordered end.
+// their operation goes on. Who asks through a listener of ListenLocal needs no token; a TLS listener must have verified the
+// certificate that a client shows, if it shows one (security.Keeper.API). Serve closes the listeners. nil after an ordered
+// end.
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	srv := &http.Server{
 		Handler: s, ReadHeaderTimeout: headerTime, ReadTimeout: readTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
@@ -199,10 +206,6 @@ func encode(body any) verbatim {
 		panic(err) // cannot happen: the views are plain structs
 	}
 	return verbatim{"application/json", append(b, '\n')}
-}
-
-func (s *Server) getVersion(*http.Request) (answer, error) {
-	return answer{body: Version{Version: s.cfg.Version, Go: runtime.Version(), EntryVersion: fsm.EntryVersion}}, nil
 }
 
 // metrics answers a scrape.

@@ -99,6 +99,8 @@ type Member struct {
 	Priority      int     `json:"priority"`
 	NoFailover    bool    `json:"nofailover"`
 	Maintenance   bool    `json:"maintenance"`
+	Suffrage      string  `json:"suffrage"`           // voter, nonvoter, none (not in the raft group), unknown
+	Nonvoter      bool    `json:"nonvoter,omitempty"` // an operator took its vote
 	Fence         string  `json:"fence"`
 	Version       string  `json:"version"`
 	NodeVersion   string  `json:"node_version"`
@@ -148,7 +150,8 @@ type Operation struct {
 	From     string      `json:"from,omitempty"` // of a handoff
 	To       string      `json:"to,omitempty"`
 	When     string      `json:"when,omitempty"`
-	By       string      `json:"by"` // the member that took the request
+	By       string      `json:"by"`              // the member that took the request
+	Actor    string      `json:"actor,omitempty"` // on whose behalf
 	Outcome  fsm.Outcome `json:"outcome"`
 	Reason   string      `json:"reason,omitempty"`
 	Step     string      `json:"step,omitempty"` // the current one while running
@@ -173,8 +176,15 @@ type Event struct {
 	At      string `json:"at"`
 	Kind    string `json:"kind"`
 	By      string `json:"by"`
+	Actor   string `json:"actor,omitempty"` // on whose behalf, such as token:alice; absent for what the cluster did by itself
 	Subject string `json:"subject"`
 	Text    string `json:"text"`
+}
+
+// Gap is an event that says that the history no longer reaches back to where a stream is to be resumed.
+type Gap struct {
+	After  string `json:"after"`  // id of the last line that the client has
+	Oldest uint64 `json:"oldest"` // index of the oldest line that is left
 }
 
 // Started answers a request that started an operation: 202, or 200 when it was waited for and is done.
@@ -210,13 +220,17 @@ func slotAt(s chain.Slot) string {
 
 func seconds(from, to int64) float64 { return float64(to-from) / 1000 }
 
+func viewEvent(e fsm.Event) Event {
+	return Event{Index: e.Index, At: stamp(e.At), Kind: e.Kind, By: e.By, Actor: e.Actor, Subject: e.Subject, Text: e.Text}
+}
+
 func viewOperation(o fsm.Operation, now int64) Operation {
 	end := now
 	if o.Ended != 0 {
 		end = o.Ended
 	}
 	v := Operation{
-		ID: strconv.FormatUint(o.ID, 10), Kind: o.Kind, By: o.By, Outcome: o.Outcome, Reason: o.Reason, Step: o.Current().Name,
+		ID: strconv.FormatUint(o.ID, 10), Kind: o.Kind, By: o.By, Actor: o.Actor, Outcome: o.Outcome, Reason: o.Reason, Step: o.Current().Name,
 		Steps: []Step{}, Started: stamp(o.Started), Ended: stamp(o.Ended), Seconds: seconds(o.Started, end),
 	}
 	if o.Handoff != nil {
