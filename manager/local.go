@@ -20,7 +20,6 @@ import (
 	"roundtable/durable"
 	"roundtable/node"
 	"roundtable/node/gate"
-	"roundtable/pulse"
 )
 
 // local is the node of this manager with its gate.
@@ -165,29 +164,6 @@ func (l *local) refused(ctx context.Context, r gate.Refusal) {
 		_ = l.node.Pause(ctx) // production.go goes on trying
 	}
 }
-
-// clockEvery is how often the machine's clocks are compared: once a slot.
-const clockEvery = chain.SlotMillis * time.Millisecond
-
-// watchClocks returns an error when the machine's clocks jump against each other; the gate is sealed then, and only a new
-// process, with a new incarnation, may sign again [S9].
-func (l *local) watchClocks(ctx context.Context) error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		timer.Reset(pulse.Next(clockEvery))
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-timer.C:
-			if jump := l.gate.CheckClocks(); jump != 0 {
-				return fmt.Errorf("%w by %v", errClockJump, jump.Round(time.Millisecond))
-			}
-		}
-	}
-}
-
-var errClockJump = errors.New("the wall clock jumped against the time since boot")
 
 // run runs gate, monitor and process until ctx ends.
 func (l *local) run(ctx context.Context) error {

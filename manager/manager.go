@@ -144,21 +144,23 @@ func (m *manager) open(ctx context.Context) error {
 	if len(c.Manager.Join) == 0 {
 		conf.First = fsm.Cluster{Name: c.Cluster.Name, Producers: c.Cluster.Producers, Slots: uint64(c.Lease.Slots)}
 	}
+	check := (&clocks{jumps: clock.NewJumps(m.clock.Shift)}).check
 	if !c.Manager.Witness {
 		if m.local, err = openLocal(context.WithoutCancel(ctx), c, m.clock, m.opts.Now, m.log); err != nil {
 			return err
 		}
 		record.P2P = c.P2PAddr()
 		conf.Node, conf.Gate = m.local.node, localGate{m.local.gate}
-		conf.Jumped = func() bool { return m.local.gate.CheckClocks() != 0 }
+		check = m.local.gate.CheckClocks // which also seals it
 	} else {
 		record.Fence = ""
 	}
 	conf.Record = record
+	conf.Jumped = func() bool { return check() != 0 }
 	m.control = control.NewManager(conf)
+	m.background("clocks", time.Second, func(ctx context.Context) error { return watchClocks(ctx, check) })
 	if m.local != nil {
 		m.local.saw, m.local.mismatch = m.control.Saw, m.control.Mismatch
-		m.background("clocks", time.Second, m.local.watchClocks)
 		m.background("node", c.Node.StopTimeout.D()+afterNodeStop, func(ctx context.Context) error {
 			defer m.local.close()
 			return m.local.run(ctx)

@@ -29,7 +29,7 @@ var siblings = map[string][]string{
 	"cluster":         {"chain", "fsm", "pulse", "meter", "cluster/health"},
 	"cluster/health":  {"chain"},
 	"cluster/control": {"chain", "fsm", "meter", "cluster/health"},
-	"node":            {"chain", "pulse", "meter"},
+	"node":            {"chain", "pulse", "meter", "clock"},
 	"backup":          {"chain"},
 	"test/baseline":   {}, // what it shows must not be due to code of ours
 	"api":             {"chain", "fsm", "meter", "security", "cluster", "cluster/health", "cluster/control"},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"roundtable/chain"
+	"roundtable/clock"
 	"roundtable/meter"
 	"roundtable/node/k1"
 )
@@ -101,7 +102,7 @@ type Gate struct {
 	changed     chan struct{}
 	listener    *net.UnixListener
 	count       counters
-	jumps       jumpWatch
+	jumps       *clock.Jumps
 	jumped      time.Duration // the first jump seen, for good
 }
 
@@ -114,7 +115,7 @@ func New(cfg Config) (*Gate, error) {
 		return nil, fmt.Errorf("%w: socket path %q has %d characters, the system's limit is %d; use a shorter home", ErrConfig, cfg.Socket, len(cfg.Socket), maxSocketPath)
 	}
 	g := &Gate{
-		jumps: jumpWatch{read: shifted(cfg.WallShift)},
+		jumps: clock.NewJumps(cfg.WallShift),
 		cfg:   cfg, keys: map[k1.PublicKey]string{}, ours: map[string]bool{}, answers: map[chain.Slot][]string{},
 		buf: newPacketBuffer(), turn: make(chan struct{}, 1), changed: make(chan struct{}),
 	}

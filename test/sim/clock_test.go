@@ -40,27 +40,6 @@ func (c machineClock) set(offset time.Duration) error { return clock.Write(c.pat
 // step moves the clock, on top of what others moved it.
 func (c machineClock) step(by time.Duration) error { return c.set(c.Shift() + by) }
 
-// maxJump is the real gate's (node/gate/jump.go).
-const maxJump = 250 * time.Millisecond
-
-// jumpWatch compares the wall clock with the time that really passed.
-type jumpWatch struct {
-	shift func() time.Duration // of the wall clock
-	last  time.Duration
-	begun bool
-}
-
-// look is by how much the clock jumped since the last look; 0 if it did not.
-func (j *jumpWatch) look() time.Duration {
-	now := j.shift()
-	jump, first := now-j.last, !j.begun
-	j.last, j.begun = now, true
-	if first || jump.Abs() <= maxJump {
-		return 0
-	}
-	return jump
-}
-
 var errClockJump = errors.New("the clock jumped")
 
 // watchClock has a process end itself when its machine's clock jumps, as package manager does; it looks once a slot.

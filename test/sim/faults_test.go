@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"roundtable/clock"
 	"roundtable/cluster"
 	"roundtable/cluster/clustertest"
 	"roundtable/fsm"
@@ -90,7 +91,7 @@ func stalled(st step) int {
 // again when it is set back, which is a second jump.
 func stepped(st step) int {
 	switch by := time.Duration(st.By).Abs(); {
-	case st.Who != "holder" || by <= maxJump:
+	case st.Who != "holder" || by <= clock.MaxJump:
 		return 0
 	case by <= nearClock:
 		return 12

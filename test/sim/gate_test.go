@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"roundtable/chain"
+	"roundtable/clock"
 	"roundtable/cluster/control"
 )
 
@@ -26,7 +27,7 @@ type gate struct {
 	dead    bool          // its process is gone
 	mute    bool          // the key does not answer: what is asked for is recorded, and not signed
 	slow    time.Duration // how long the key takes
-	jumps   jumpWatch
+	jumps   *clock.Jumps
 	jumped  time.Duration // the first jump of the machine's clock, for good
 	changed chan struct{}
 }
@@ -41,7 +42,7 @@ const (
 const signerTimeout = 400 * time.Millisecond
 
 func newGate(id string, frozen *freezer, shift func() time.Duration, h *history, bug string) *gate {
-	return &gate{id: id, frozen: frozen, history: h, bug: bug, jumps: jumpWatch{shift: shift}, changed: make(chan struct{})}
+	return &gate{id: id, frozen: frozen, history: h, bug: bug, jumps: clock.Compare(func() (wall, boot time.Duration) { return shift(), 0 }), changed: make(chan struct{})}
 }
 
 func (g *gate) beat() { close(g.changed); g.changed = make(chan struct{}) }
@@ -96,7 +97,7 @@ func (g *gate) checkClocks() time.Duration {
 
 // look is checkClocks with g.mu held.
 func (g *gate) look() time.Duration {
-	if jump := g.jumps.look(); jump != 0 {
+	if jump := g.jumps.Look(); jump != 0 {
 		g.jumped = cmp.Or(g.jumped, jump)
 		g.seal(fmt.Sprintf("the clock jumped by %v", jump))
 	}
