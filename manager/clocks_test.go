@@ -3,6 +3,7 @@ package manager
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,10 +15,11 @@ import (
 func TestAJumpOfTheClocksEndsTheProcess(t *testing.T) {
 	for _, asked := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			start, shift := time.Now(), time.Duration(0)
+			start := time.Now()
+			var shift atomic.Int64
 			c := &clocks{jumps: clock.Compare(func() (wall, boot time.Duration) {
 				passed := time.Since(start)
-				return passed + shift, passed
+				return passed + time.Duration(shift.Load()), passed
 			})}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
@@ -30,8 +32,8 @@ func TestAJumpOfTheClocksEndsTheProcess(t *testing.T) {
 				t.Fatalf("nothing jumped: %v", err)
 			default:
 			}
-			shift = -time.Second
-			if asked && c.check() != shift {
+			shift.Store(int64(-time.Second))
+			if asked && c.check() != -time.Second {
 				t.Error("who asks first is not told")
 			}
 			jumped := time.Now()
