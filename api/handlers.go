@@ -7,37 +7,12 @@ import (
 	"roundtable/fsm"
 )
 
-func (s *Server) getCluster(*http.Request) (answer, error) {
-	return answer{body: s.look().overview()}, nil
-}
-
-func (s *Server) getMembers(*http.Request) (answer, error) {
-	return answer{body: s.look().members()}, nil
-}
-
 func (s *Server) getMember(r *http.Request) (answer, error) {
 	v, id := s.look(), r.PathValue("id")
 	if _, ok := v.state.Members[id]; !ok {
 		return answer{}, &Error{Status: http.StatusNotFound, Code: fsm.ErrMember.Rule, Message: "no such member: " + strconv.Quote(id), Hint: fsm.ErrMember.Hint}
 	}
 	return answer{body: v.member(id)}, nil
-}
-
-func (s *Server) getLease(*http.Request) (answer, error) {
-	v := s.look()
-	l := v.lease()
-	for _, c := range v.candidates {
-		l.Candidates = append(l.Candidates, Candidate{c.ID, c.Fit, c.Reason})
-	}
-	for i := len(v.state.Past) - 1; i >= 0; i-- {
-		p := v.state.Past[i]
-		l.Past = append(l.Past, PastLease{p.Epoch, p.Holder, p.First, slotAt(p.First), p.Last, p.Released})
-	}
-	return answer{body: l}, nil
-}
-
-func (s *Server) getRound(*http.Request) (answer, error) {
-	return answer{body: s.look().round()}, nil
 }
 
 func (s *Server) getOperations(*http.Request) (answer, error) {

@@ -86,6 +86,18 @@ func (v sight) lease() Lease {
 	}
 }
 
+// leases is the lease with who could have it and who had it.
+func (v sight) leases() Lease {
+	l := v.lease()
+	for _, c := range v.candidates {
+		l.Candidates = append(l.Candidates, Candidate{c.ID, c.Fit, c.Reason})
+	}
+	for _, p := range slices.Backward(v.state.Past) {
+		l.Past = append(l.Past, PastLease{p.Epoch, p.Holder, p.First, slotAt(p.First), p.Last, p.Released})
+	}
+	return l
+}
+
 // round is the production round. The state knows where a producer stands in the schedule: whether anybody may sign for
 // it stands in the lease.
 func (v sight) round() Round {

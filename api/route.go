@@ -53,12 +53,12 @@ type streamer func(w http.ResponseWriter, r *http.Request) error
 func (s *Server) routes() []route {
 	const get, post, patch, remove = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
 	return []route{
-		{get, "/cluster", Read, nil, false, s.getCluster, nil},
+		{get, "/cluster", Read, nil, false, s.shared(func(v sight) any { return v.overview() }), nil},
 		{get, "/cluster/raft", Read, []string{"all"}, false, s.getRaft, nil},
-		{get, "/cluster/members", Read, nil, false, s.getMembers, nil},
+		{get, "/cluster/members", Read, nil, false, s.shared(func(v sight) any { return v.members() }), nil},
 		{get, "/cluster/members/:id", Read, nil, false, s.getMember, nil},
-		{get, "/cluster/lease", Read, nil, false, s.getLease, nil},
-		{get, "/cluster/round", Read, nil, false, s.getRound, nil},
+		{get, "/cluster/lease", Read, nil, false, s.shared(func(v sight) any { return v.leases() }), nil},
+		{get, "/cluster/round", Read, nil, false, s.shared(func(v sight) any { return v.round() }), nil},
 		{get, "/cluster/operations", Read, nil, false, s.getOperations, nil},
 		{get, "/cluster/operations/:id", Read, nil, false, s.getOperation, nil},
 		{get, "/cluster/history", Read, []string{"limit"}, false, s.getHistory, nil},
