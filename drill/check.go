@@ -10,6 +10,15 @@ import (
 	"time"
 )
 
+// evidence is what a check counts from, beside what the nodes signed and the raft logs.
+type evidence struct {
+	first, last uint64         // slots that are counted
+	chain       []ChainBlock   // of the node whose head is best, whole but for the genesis
+	chains      [][]ChainBlock // of every node, or the ends of theirs
+	closing     time.Time      // from then on whoever holds hands over
+	judged      bool           // every manager has ended, so the raft logs can be read
+}
+
 // check lets the checker count what was done on this sandbox from slot first to last. finish closes the sandbox before the
 // ledgers and the raft logs are read; without it (nil) the sandbox goes on, and the raft logs stay out of it.
 func (d *drill) check(ctx context.Context, r *Report, first, last uint64, finish func() error) error {
@@ -17,16 +26,21 @@ func (d *drill) check(ctx context.Context, r *Report, first, last uint64, finish
 	if err := wait(ctx, time.Second+2*d.opts.Latency); err != nil {
 		return err
 	}
-	chain, unread := d.Chain(ctx, 2) // block 1 is the genesis
-	var chains [][]ChainBlock
-	if unread == nil {
-		chains, unread = d.chains(ctx, chain, finish != nil && d.system == (ours{}) && r.Unrecovered == 0)
+	e := evidence{first: first, last: last, judged: finish != nil && d.system == (ours{})}
+	var unread error
+	if e.chain, unread = d.Chain(ctx, 2); unread == nil { // block 1 is the genesis
+		e.chains, unread = d.chains(ctx, e.chain, e.judged && r.Unrecovered == 0)
 	}
-	closing := time.Now()
+	e.closing = time.Now()
 	if finish != nil {
 		unread = errors.Join(unread, finish())
 		r.Failures = append(r.Failures, d.crashes()...)
 	}
+	return d.count(r, e, unread)
+}
+
+// count counts. unread is why the chain could not be read: then only what was signed twice is counted.
+func (d *drill) count(r *Report, e evidence, unread error) error {
 	// What was signed comes first: it stands however the rest ends.
 	all, err := d.signatures()
 	if err != nil {
@@ -45,35 +59,34 @@ func (d *drill) check(ctx context.Context, r *Report, first, last uint64, finish
 		return unread
 	}
 	var replay Replay
-	judged := finish != nil && d.system == (ours{})
-	if judged {
+	if e.judged {
 		if replay, err = d.replay(); err != nil {
 			r.Failures = append(r.Failures, err.Error())
-			judged = false
+			e.judged = false
 		}
 	}
-	if err := Linked(chain); err != nil {
+	if err := Linked(e.chain); err != nil {
 		r.Failures = append(r.Failures, err.Error())
 	}
 	mine := []string{d.Producer}
-	for _, b := range Unsigned(chain, mine, ledger) {
+	for _, b := range Unsigned(e.chain, mine, ledger) {
 		r.Failures = append(r.Failures, fmt.Sprintf("block %d in slot %d of %s is in no ledger", b.Num, b.Slot, b.Producer))
 	}
-	r.Forks = len(Forks(chains))
-	due, missed := Missed(chain, d.Schedule(), mine, first, last)
+	r.Forks = len(Forks(e.chains))
+	due, missed := Missed(e.chain, d.Schedule(), mine, e.first, e.last)
 	r.SlotsDue = due
-	r.tally(missed, Lost(chain, ledger), ledger)
-	if judged {
-		r.judge(replay, ledger, members, closing)
+	r.tally(missed, Lost(e.chain, ledger), ledger)
+	if e.judged {
+		r.judge(replay, ledger, members, e.closing)
 		if d.gapped() {
-			r.Failures = append(r.Failures, d.outOfGap(slices.DeleteFunc(slices.Clone(replay.Epochs), func(e EpochSpan) bool { return e.At.After(closing) }))...)
+			r.Failures = append(r.Failures, d.outOfGap(slices.DeleteFunc(slices.Clone(replay.Epochs), func(s EpochSpan) bool { return s.At.After(e.closing) }))...)
 		}
 	}
 	for i := range r.Events {
-		e := &r.Events[i]
-		e.Members = members
-		t := timeline(*e, ledger, chain, replay.Epochs, e.FirstSlot-min(4, e.FirstSlot), e.LastSlot)
-		e.Timeline = &t
+		event := &r.Events[i]
+		event.Members = members
+		t := timeline(*event, ledger, e.chain, replay.Epochs, event.FirstSlot-min(4, event.FirstSlot), event.LastSlot)
+		event.Timeline = &t
 	}
 	return nil
 }

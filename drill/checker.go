@@ -110,11 +110,11 @@ func Doubles(ledger []Signature) []Double {
 
 // ChainBlock is a block of the chain that a node ended with.
 type ChainBlock struct {
-	Num      uint32
-	Slot     uint64
-	ID       string
-	Previous string // the id of the block before; "" where it was not asked for
-	Producer string
+	Num      uint32 `json:"num"`
+	Slot     uint64 `json:"slot"`
+	ID       string `json:"id"`
+	Previous string `json:"previous"` // the id of the block before; "" where it was not asked for
+	Producer string `json:"producer"`
 }
 
 // Missed lists the slots from first to last that were due to one of the producers by the schedule and have no block in

@@ -130,7 +130,7 @@ func (s *Sandbox) crashes() (list []string) {
 }
 
 // Running reports whether the manager's process runs.
-func (m *Member) Running() bool { return m.process != nil && m.process.running() }
+func (m *Member) Running() bool { return m.remote || m.process != nil && m.process.running() }
 
 // P2P is the address of the member's node for other nodes.
 func (m *Member) P2P() string { return m.p2pBind() }

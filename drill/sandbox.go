@@ -7,14 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,6 +65,7 @@ type Member struct {
 	http    int // of its node
 	p2p     int
 	process *process
+	remote  bool         // it runs in a container: whoever started it ends it
 	pid     atomic.Int64 // of process, for the wire
 	signer  *keySigner   // nil without Options.Keosd
 	nodePid atomic.Int64 // of its node as the wire saw it last
@@ -174,19 +173,9 @@ func (s *Sandbox) gapped() bool { return s.opts.Producers > 1 }
 func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
 func (s *Sandbox) writeGenesis(key string) error {
-	genesis := map[string]any{
-		"initial_timestamp": slotTime(slotAt(time.Now())).Format("2006-01-02T15:04:05.000"),
-		"initial_key":       key,
-		"initial_configuration": map[string]any{
-			"max_block_net_usage": 1048576, "target_block_net_usage_pct": 1000, "max_transaction_net_usage": 524288, "base_per_transaction_net_usage": 12,
-			"net_usage_leeway": 500, "context_free_discount_net_usage_num": 20, "context_free_discount_net_usage_den": 100, "max_block_cpu_usage": 200000,
-			"target_block_cpu_usage_pct": 1000, "max_transaction_cpu_usage": 150000, "min_transaction_cpu_usage": 100, "max_transaction_lifetime": 3600,
-			"deferred_trx_expiration_window": 600, "max_transaction_delay": 3888000, "max_inline_action_size": 4096, "max_inline_action_depth": 4, "max_authority_depth": 6,
-		},
-	}
-	b, err := json.MarshalIndent(genesis, "", "  ")
+	b, err := Genesis(key, time.Now())
 	if err != nil {
-		return fmt.Errorf("drill: genesis: %w", err)
+		return err
 	}
 	return os.WriteFile(filepath.Join(s.Dir, "genesis.json"), b, 0o600)
 }
@@ -256,106 +245,11 @@ func (s *Sandbox) Member(id string) (*Member, error) {
 }
 
 // get asks one member's API.
-func (s *Sandbox) get(ctx context.Context, url string, v any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return fmt.Errorf("drill: %w", err)
-	}
-	return s.do(req, v)
-}
+func (s *Sandbox) get(ctx context.Context, url string, v any) error { return get(ctx, s.http, url, v) }
 
 // post sends a JSON body.
 func (s *Sandbox) post(ctx context.Context, url, body string, v any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
-	if err != nil {
-		return fmt.Errorf("drill: %w", err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	return s.do(req, v)
-}
-
-func (s *Sandbox) do(req *http.Request, v any) error {
-	resp, err := s.http.Do(req)
-	if err != nil {
-		return fmt.Errorf("drill: %w", err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return fmt.Errorf("drill: %w", err)
-	}
-	if resp.StatusCode >= 300 {
-		return fmt.Errorf("drill: %s %s: %s: %s", req.Method, req.URL.Path, resp.Status, strings.TrimSpace(string(b)))
-	}
-	if err := json.Unmarshal(b, v); err != nil {
-		return fmt.Errorf("drill: %s: %w", req.URL.Path, err)
-	}
-	return nil
-}
-
-// Chain reads the chain of ours from the node whose head is best, from a block number on.
-func (s *Sandbox) Chain(ctx context.Context, from uint32) ([]ChainBlock, error) {
-	var best *Member
-	var head uint32
-	for _, m := range s.Members {
-		var info struct {
-			Head uint32 `json:"head_block_num"`
-		}
-		if err := s.get(ctx, "http://"+local(m.http)+"/v1/chain/get_info", &info); err == nil && info.Head > head {
-			best, head = m, info.Head
-		}
-	}
-	if best == nil {
-		return nil, errors.New("drill: no node answers")
-	}
-	return s.chainOf(ctx, best, from, head)
-}
-
-// chains reads the end of each member's chain; whole is one of them. Where all must be well a node that does not answer is
-// an error.
-func (s *Sandbox) chains(ctx context.Context, whole []ChainBlock, well bool) ([][]ChainBlock, error) {
-	const end = 100 // blocks: a fork that lasts reaches to the head
-	chains := [][]ChainBlock{whole}
-	for _, m := range s.Members {
-		var info struct {
-			Head uint32 `json:"head_block_num"`
-		}
-		if err := s.get(ctx, "http://"+local(m.http)+"/v1/chain/get_info", &info); err != nil {
-			if well {
-				return nil, fmt.Errorf("the chain of %s: %w", m.ID, err)
-			}
-			continue // a node that does not run has no chain to ask for
-		}
-		c, err := s.chainOf(ctx, m, max(2, info.Head-min(end, info.Head)), info.Head)
-		if err != nil {
-			return nil, err
-		}
-		chains = append(chains, c)
-	}
-	return chains, nil
-}
-
-// chainOf reads a member's chain between two block numbers.
-func (s *Sandbox) chainOf(ctx context.Context, m *Member, from, head uint32) ([]ChainBlock, error) {
-	var list []ChainBlock
-	for num := from; num <= head; num++ {
-		var b struct {
-			Num       uint32 `json:"block_num"`
-			ID        string `json:"id"`
-			Timestamp string `json:"timestamp"`
-			Previous  string `json:"previous"`
-			Producer  string `json:"producer"`
-		}
-		if err := s.post(ctx, "http://"+local(m.http)+"/v1/chain/get_block_info", fmt.Sprintf(`{"block_num":%d}`, num), &b); err != nil {
-			return nil, err
-		}
-		at, err := time.Parse("2006-01-02T15:04:05.000", b.Timestamp)
-		if err != nil {
-			return nil, fmt.Errorf("drill: block %d: %w", num, err)
-		}
-		list = append(list, ChainBlock{Num: b.Num, Slot: slotAt(at), ID: b.ID, Previous: b.Previous, Producer: b.Producer})
-	}
-	return list, nil
+	return post(ctx, s.http, url, body, v)
 }
 
 // Overview asks the running members how the cluster is, and takes the answer of the one that has applied most.

@@ -98,7 +98,7 @@ something was done; 1 if not, 2 for wrong usage. How much a fault may cost is no
 	f.StringVar(&file, "json", "", "write the report to this file as well")
 	f.StringVar(&page, "html", "", "write the report with each run's timeline to this file as a page")
 	sandboxFlags(c, &p.Sandbox)
-	c.AddCommand(drillReportCommand())
+	c.AddCommand(drillReportCommand(), drillComposeCommand(), drillChainCommand())
 	return c
 }
 

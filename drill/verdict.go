@@ -1,0 +1,44 @@
+package drill
+
+import (
+	"errors"
+	"fmt"
+	"io"
+)
+
+// tell prints what the ledgers and the chain say of a report, and decides: each event may miss so many slots, nothing else any.
+func (r Report) tell(w io.Writer, limits []int) error {
+	fmt.Fprintf(w, "\nThe nodes' own ledgers and the chain say:\n")
+	fmt.Fprintf(w, "  slots due      %d\n", r.SlotsDue)
+	var all error
+	for i, e := range r.Events {
+		what := e.What
+		if e.To != e.From {
+			what += fmt.Sprintf(" (%s -> %s)", e.From, e.To)
+		}
+		fmt.Fprintf(w, "  missed         %d by the %s, at most %d", e.Missed, what, limits[i])
+		if e.FirstBlockMs > 0 {
+			fmt.Fprintf(w, "; the next holder's first block came %d ms after it began", e.FirstBlockMs)
+		}
+		fmt.Fprintln(w)
+		if e.Missed > limits[i] {
+			all = errors.Join(all, fmt.Errorf("drill: the %s missed %d slots, more than %d", what, e.Missed, limits[i]))
+		}
+	}
+	fmt.Fprintf(w, "  missed besides %d\n", r.Elsewhere)
+	fmt.Fprintf(w, "  signed twice   %d\n", r.Doubled)
+	if r.Elsewhere > 0 {
+		all = errors.Join(all, fmt.Errorf("drill: %d slots were missed although nothing was done to the cluster", r.Elsewhere))
+	}
+	if r.Doubled > 0 {
+		all = errors.Join(all, fmt.Errorf("drill: %d slots were signed twice", r.Doubled))
+	}
+	if !r.Passed() {
+		r.Write(w)
+		all = errors.Join(all, errors.New("drill: it did not pass"))
+	}
+	if all == nil {
+		fmt.Fprintf(w, "\nNo slot was signed twice, none was lost by what was planned. The %s passed.\n", r.Scenario)
+	}
+	return all
+}
