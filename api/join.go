@@ -43,6 +43,7 @@ type Joined struct {
 	CA          string   `json:"ca"`          // the CAs to believe, as PEM
 	GossipKey   string   `json:"gossip_key"`  // a secret
 	Join        []string `json:"join"`        // gossip addresses
+	P2P         []string `json:"p2p"`         // of the members' nodes
 }
 
 // CertificateRequest is the body of POST /cluster/certificate.
@@ -88,10 +89,16 @@ func (s *Server) postJoin(r *http.Request) (answer, error) {
 	}
 	state, _ := s.cfg.Cluster.View()
 	key, addresses := s.cfg.Authority.Gossip()
-	return answer{body: Joined{
+	joined := Joined{
 		ID: body.ID, Cluster: state.Cluster.Name, Producers: append([]string{}, state.Cluster.Producers...),
-		Certificate: string(issued.Cert), CA: string(issued.CA), GossipKey: key, Join: addresses,
-	}}, nil
+		Certificate: string(issued.Cert), CA: string(issued.CA), GossipKey: key, Join: addresses, P2P: []string{},
+	}
+	for _, id := range state.MemberIDs() {
+		if p2p := state.Members[id].P2P; p2p != "" && id != body.ID {
+			joined.P2P = append(joined.P2P, p2p)
+		}
+	}
+	return answer{body: joined}, nil
 }
 
 // invited refuses what the log would refuse, and what nobody would sign, before anything is proposed: strangers must not be
@@ -215,7 +222,9 @@ func (s *Server) passOn(r *http.Request, body JoinRequest) (answer, error) {
 			continue
 		}
 		var joined Joined
-		err := AskMember(r.Context(), s.cfg.Client, state.Members[id].API, "/cluster/join", body, &joined)
+		ctx, cancel := context.WithTimeout(r.Context(), hopTime)
+		err := AskMember(ctx, s.cfg.Client, state.Members[id].API, "/cluster/join", body, &joined)
+		cancel()
 		var said *Error
 		switch {
 		case err == nil:
@@ -231,10 +240,8 @@ func (s *Server) passOn(r *http.Request, body JoinRequest) (answer, error) {
 	}
 }
 
-// AskMember posts a JSON request to another manager's API and decodes the answer. What it refuses comes as an *Error.
+// AskMember posts a JSON request to a manager's API and decodes the answer. What that refuses comes as an *Error.
 func AskMember(ctx context.Context, client *http.Client, api, path string, body, into any) error {
-	ctx, cancel := context.WithTimeout(ctx, hopTime)
-	defer cancel()
 	text, err := json.Marshal(body)
 	if err != nil {
 		return err

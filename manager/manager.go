@@ -88,7 +88,7 @@ type manager struct {
 	clock       *clock.Clock // nil but in a sandbox
 	incarnation string       // of this process
 	fatal       chan error
-	local       *local      // nil for a witness
+	local       *local           // nil for a witness
 	keeper      *security.Keeper // nil on a plain loopback cluster
 	gossipKey   []byte
 	cluster     *cluster.Cluster
@@ -176,6 +176,7 @@ func (m *manager) open(ctx context.Context) error {
 		wg.Wait()
 		return nil
 	})
+	m.seedTokens()
 	stopping, err := m.openAPI(listener)
 	if err != nil {
 		return err
@@ -218,7 +219,7 @@ func (m *manager) openCluster(ctx context.Context) error {
 		return err
 	}
 	conf := cluster.Config{
-		ID:   c.Manager.ID, Incarnation: m.incarnation, Dir: c.RaftDir(), API: c.APIURL(), Name: c.Cluster.Name,
+		ID: c.Manager.ID, Incarnation: m.incarnation, Dir: c.RaftDir(), API: c.APIURL(), Name: c.Cluster.Name,
 		RaftBind: c.Manager.Raft, RaftAdvertise: c.RaftAddr(), GossipBind: c.Manager.Gossip, GossipAdvertise: c.GossipAddr(), Join: c.Manager.Join,
 		GossipKey: m.gossipKey, Heartbeat: c.Raft.Heartbeat.D(), Election: c.Raft.Election.D(),
 		SnapshotThreshold: uint64(c.Raft.SnapshotThreshold), TrailingLogs: uint64(c.Raft.TrailingLogs),
@@ -249,7 +250,7 @@ func (m *manager) openAPI(listener net.Listener) (stopping func(), err error) {
 		Client: m.client(), Sandbox: m.cfg.Sandbox,
 	}
 	if m.keeper != nil {
-		conf.CAs = m.keeper.CAs
+		conf.CAs, conf.Authority, conf.Certificate = m.keeper.CAs, authority{m}, m.certificate
 	}
 	own, err := api.ListenLocal(m.cfg.APISocket())
 	if err != nil {

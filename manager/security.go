@@ -42,7 +42,13 @@ func (m *manager) openSecurity() error {
 
 // Files are where a configuration has a member's certificates.
 func Files(c *config.Config) security.Files {
-	return security.Files{CA: c.TLS.CA, CAKey: c.TLS.CAKey, Cert: c.TLS.Cert, Key: c.TLS.Key}
+	return security.Files{CA: c.TLS.CA, CAKey: c.TLS.CAKey, Cert: c.TLS.Cert, Key: c.TLS.Key, GossipKey: c.TLS.GossipKey}
+}
+
+// certificate is when this member's ends, and what is wrong with it.
+func (m *manager) certificate() (ends time.Time, problem string) {
+	s := m.keeper.Status()
+	return s.NotAfter, s.Problem
 }
 
 // secure makes the API's two sides: a listener that verifies the certificate of who shows one, and a client for the other
@@ -73,6 +79,9 @@ func (m *manager) memberAt(address string) (member string, ok bool) {
 	return "", false
 }
 
+// askWait is how long one member may take to sign.
+const askWait = 5 * time.Second
+
 // askCertificate has another member sign a request: one that has the CA's key.
 func (m *manager) askCertificate(ctx context.Context, request []byte) (security.Issued, error) {
 	state, _ := m.cluster.View()
@@ -84,7 +93,9 @@ func (m *manager) askCertificate(ctx context.Context, request []byte) (security.
 			continue
 		}
 		var c api.Certificate
-		failed := api.AskMember(ctx, client, state.Members[id].API, "/cluster/certificate", api.CertificateRequest{CSR: string(request)}, &c)
+		one, cancel := context.WithTimeout(ctx, askWait)
+		failed := api.AskMember(one, client, state.Members[id].API, "/cluster/certificate", api.CertificateRequest{CSR: string(request)}, &c)
+		cancel()
 		if failed == nil {
 			return security.Issued{Cert: []byte(c.Certificate), CA: []byte(c.CA)}, nil
 		}

@@ -41,6 +41,10 @@ func NewCA(cluster string, now time.Time) (*CA, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newCA(key, cluster, now)
+}
+
+func newCA(key *ecdsa.PrivateKey, cluster string, now time.Time) (*CA, error) {
 	serial := newSerial()
 	template := &x509.Certificate{
 		SerialNumber: serial, NotBefore: now.Add(-backdated), NotAfter: now.Add(caLife),

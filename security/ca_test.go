@@ -186,3 +186,45 @@ func FuzzCheckRequest(f *testing.F) {
 		}
 	})
 }
+
+// TestIssuedIsChecked is what somebody who joins looks at before anything is written.
+func TestIssuedIsChecked(t *testing.T) {
+	now := time.Now()
+	ca, foreign := must(NewCA("prod", now))(t), must(NewCA("prod", now))(t)
+	key, request, err := NewRequest("m1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := must(RequestFor(key, "m1", []string{"h"}))(t)
+	if hosts, err := CheckRequest(again); err != nil || !slices.Equal(hosts, []string{"h"}) {
+		t.Errorf("a request for a key that is there: %q %v", hosts, err)
+	}
+	other, _, err := NewRequest("m1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := []string{Fingerprint(ca.cert)}
+	good := Issued{Cert: must(ca.Sign(request, "m1", MemberLife, now))(t), CA: append(foreign.Cert(), ca.Cert()...)}
+	for name, tc := range map[string]struct {
+		i      Issued
+		key    []byte
+		member string
+		cas    []string
+		ok     bool
+	}{
+		"good":             {good, key, "m1", known, true},
+		"any CA":           {good, key, "m1", nil, true},
+		"another key":      {good, other, "m1", known, false},
+		"another member":   {good, key, "m2", known, false},
+		"another CA":       {good, key, "m1", []string{Fingerprint(foreign.cert)}, false},
+		"of a foreign CA":  {Issued{must(foreign.Sign(request, "m1", MemberLife, now))(t), good.CA}, key, "m1", known, false},
+		"without its CA":   {Issued{good.Cert, foreign.Cert()}, key, "m1", known, false},
+		"without any CA":   {Issued{good.Cert, nil}, key, "m1", known, false},
+		"no certificate":   {Issued{nil, good.CA}, key, "m1", known, false},
+		"key in the place": {Issued{key, good.CA}, key, "m1", known, false},
+	} {
+		if err := tc.i.Check(tc.key, tc.member, tc.cas, now); (err == nil) != tc.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -27,12 +27,14 @@ type Files struct {
 	CAKey string // may be missing
 	Cert  string // this member's certificate, followed by its CA's
 	Key   string
+	// GossipKey is the same on every member.
+	GossipKey string
 }
 
 // InHome is where init puts them.
 func InHome(home string) Files {
 	dir := filepath.Join(home, "tls")
-	return Files{CA: filepath.Join(dir, "ca.pem"), CAKey: filepath.Join(dir, "ca.key"), Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
+	return Files{CA: filepath.Join(dir, "ca.pem"), CAKey: filepath.Join(dir, "ca.key"), Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem"), GossipKey: filepath.Join(dir, "gossip.key")}
 }
 
 // next is where a new key waits until the certificate for it is in place.
@@ -146,6 +148,29 @@ func verify(chain []*x509.Certificate, pool *x509.CertPool, usage x509.ExtKeyUsa
 type Issued struct {
 	Cert []byte // the chain, as PEM
 	CA   []byte // the bundle of CAs to believe, as PEM; empty: as before
+}
+
+// Check refuses what was issued where it is not this member's certificate for this key, or not of one of these CAs
+// (fingerprints; none: of any CA that came with it).
+func (i Issued) Check(key []byte, member string, cas []string, now time.Time) error {
+	pair, err := tls.X509KeyPair(i.Cert, key)
+	if err != nil {
+		return fmt.Errorf("security: what was issued: %w", err)
+	}
+	m := &material{pair: pair}
+	m.text[0] = i.CA
+	if err := m.believe("what was issued"); err != nil {
+		return err
+	}
+	if len(cas) > 0 {
+		m.pool = x509.NewCertPool()
+		for _, c := range m.cas {
+			if slices.Contains(cas, Fingerprint(c)) {
+				m.pool.AddCert(c)
+			}
+		}
+	}
+	return m.check(member, now)
 }
 
 // install puts a new key and what was issued for it in place, so that a crash at any point leaves a pair that works.

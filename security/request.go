@@ -25,25 +25,35 @@ var ErrRequest = errors.New("security: the certificate request is refused")
 
 // NewRequest draws a key and writes the request for a certificate that is good for the hosts, both as PEM.
 func NewRequest(member string, hosts []string) (key, request []byte, err error) {
-	for _, h := range hosts {
-		if err := CheckHost(h); err != nil {
-			return nil, nil, err
-		}
-	}
 	private, err := newKey()
 	if err != nil {
 		return nil, nil, err
+	}
+	if key, err = keyPEM(private); err != nil {
+		return nil, nil, err
+	}
+	request, err = RequestFor(key, member, hosts)
+	return key, request, err
+}
+
+// RequestFor writes the request for a key that is there already.
+func RequestFor(key []byte, member string, hosts []string) ([]byte, error) {
+	for _, h := range hosts {
+		if err := CheckHost(h); err != nil {
+			return nil, err
+		}
+	}
+	private, err := parseKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("security: the member's key: %w", err)
 	}
 	names, addresses := splitHosts(hosts)
 	template := &x509.CertificateRequest{Subject: pkix.Name{CommonName: member}, DNSNames: names, IPAddresses: addresses}
 	der, err := x509.CreateCertificateRequest(rand.Reader, template, private)
 	if err != nil {
-		return nil, nil, fmt.Errorf("security: request: %w", err)
+		return nil, fmt.Errorf("security: request: %w", err)
 	}
-	if key, err = keyPEM(private); err != nil {
-		return nil, nil, err
-	}
-	return key, pem.EncodeToMemory(&pem.Block{Type: csrBlock, Bytes: der}), nil
+	return pem.EncodeToMemory(&pem.Block{Type: csrBlock, Bytes: der}), nil
 }
 
 // request is what is believed of a certificate request.

@@ -1,0 +1,51 @@
+package manager
+
+import (
+	"context"
+	"encoding/base64"
+	"net"
+	"time"
+
+	"roundtable/cluster"
+	"roundtable/fsm"
+	"roundtable/security"
+)
+
+// authority is what the API needs of the cluster's CA.
+type authority struct{ *manager }
+
+// Sign makes a member's certificate, where the CA's key is.
+func (a authority) Sign(request []byte, member string) (security.Issued, error) {
+	return a.keeper.Sign(request, member)
+}
+
+// Gossip is what a new member finds the others with. A host is written as its member advertises it, for gossip knows only
+// the address that it stood for once.
+func (a authority) Gossip() (key string, addresses []string) {
+	addresses = []string{a.cfg.GossipAddr()}
+	state, _ := a.cluster.View()
+	nodes := a.cluster.Nodes()
+	for _, id := range state.MemberIDs() {
+		host, _, err := net.SplitHostPort(state.Members[id].Raft)
+		_, port, unknown := net.SplitHostPort(nodes[id].Gossip)
+		if id != a.cfg.Manager.ID && err == nil && unknown == nil {
+			addresses = append(addresses, net.JoinHostPort(host, port))
+		}
+	}
+	return base64.StdEncoding.EncodeToString(a.gossipKey) + "\n", addresses
+}
+
+// alarmWait bounds the proposal of an alarm.
+const alarmWait = 10 * time.Second
+
+// Alarm puts a line into the history. It does not wait: whoever rings it has an answer to give.
+func (a authority) Alarm(name, subject, text string) {
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), alarmWait)
+		defer cancel()
+		key := cluster.WithKey("alarm-" + name + "-" + subject + "-" + a.opts.Now().UTC().Format(time.RFC3339))
+		if _, err := a.cluster.Propose(ctx, fsm.RaiseAlarm{Name: name, Subject: subject, Text: text}, key); err != nil {
+			a.log.Warn("an alarm is not in the history", "alarm", name, "subject", subject, "text", text, "err", err)
+		}
+	}()
+}
