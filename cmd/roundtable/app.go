@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -11,6 +13,8 @@ type flags struct {
 	home, ca, context string
 	token, tokenFile  string
 	output, color     string
+	wait, yes         bool
+	timeout           time.Duration
 }
 
 // app is what the commands share but `run` and the drills: how to reach a manager and how to print.

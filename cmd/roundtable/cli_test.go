@@ -304,18 +304,6 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// TestHelp: every command's help names the exit codes.
-func TestHelp(t *testing.T) {
-	for _, c := range rootCommand(thisMachine()).Commands() {
-		if c.Name() == "help" || c.Name() == "completion" {
-			continue
-		}
-		if code, out, _ := command(c.Name(), "--help"); code != exitDone || !strings.Contains(out, "Exit codes: 0 done") {
-			t.Errorf("%s: %s", c.Name(), out)
-		}
-	}
-}
-
 func TestHandoffWait(t *testing.T) {
 	noLeaks(t)
 	f := newFakeAPI(t)

@@ -89,6 +89,8 @@ func (a *app) ask(ctx context.Context, method, path string, body any) (reply, er
 			switch {
 			case r.err != nil:
 				errs = append(errs, fmt.Errorf("%s: %w", r.server.name, r.err))
+			case bytes.Contains(r.reply.body, []byte(`"shown_before"`)): // another server has the answer with the secret
+				refusal = &r.reply
 			case r.reply.status != http.StatusServiceUnavailable:
 				a.prefer(r.server)
 				return r.reply, nil
@@ -245,11 +247,16 @@ func refused(r reply) error {
 // change asks for a change, and shows what came of it.
 func (a *app) change(ctx context.Context, method, path string, body, v any, table func(w *printer)) error {
 	raw, err := a.call(ctx, method, path, body, v)
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return &failure{exitTimeout, "no manager answered in time: whether it happened is not known", "look with: roundtable status"}
-	}
 	if err != nil {
-		return err
+		return unknown(err, "whether it happened", "look with: roundtable status")
 	}
 	return a.show(raw, table)
+}
+
+// unknown is the failure where a request for a change was given up without an answer; any other error stays as it is.
+func unknown(err error, what, hint string) error {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return &failure{exitTimeout, "no manager answered in time: " + what + " is not known", hint}
+	}
+	return err
 }

@@ -66,7 +66,7 @@ func TestFrozenServers(t *testing.T) {
 	}
 	for _, wait := range []string{"--wait", "--wait=false"} {
 		code, _, errs, took := timed("handoff", wait, "--timeout", "700ms", "--server", one+","+two)
-		if code != exitTimeout || !strings.Contains(errs, "no manager answered within 700ms") || !strings.Contains(errs, "hint: look with") || !strings.HasPrefix(errs, "asking "+one) || took > readTime {
+		if code != exitTimeout || !strings.Contains(errs, "no manager answered in time") || !strings.Contains(errs, "hint: look with") || !strings.HasPrefix(errs, "asking "+one) || took > readTime {
 			t.Errorf("exit %d in %s: %s", code, took, errs)
 		}
 	}

@@ -23,7 +23,7 @@ a restart of each. Then count from the nodes' ledgers, the chains and the raft l
 
 The image is the one that "make image" makes. Needed: a Docker engine, and docker compose or docker-compose.
 Exit code 0 if nothing was signed twice, handoff and restarts missed no slot, and kill and disconnect at most 7 each.`,
-		Args: cobra.NoArgs,
+		Args: cobra.NoArgs, Example: "roundtable drill compose --json compose.json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := interruptible(cmd)
 			defer stop()
@@ -50,7 +50,7 @@ func drillChainCommand() *cobra.Command {
 	var node string
 	var from uint32
 	c := &cobra.Command{
-		Use: "chain", Short: "Read a node's chain, as JSON: the blocks that the checker counts", Args: cobra.NoArgs,
+		Use: "chain", Short: "Read a node's chain, as JSON: the blocks that the checker counts", Args: cobra.NoArgs, Example: "roundtable drill chain --node http://127.0.0.1:8888",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := interruptible(cmd)
 			defer stop()

@@ -16,7 +16,7 @@ func drillReportCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "report FILE...",
 		Short: "Show the reports that drills wrote with --json, as one table",
-		Args:  cobra.MinimumNArgs(1),
+		Args:  cobra.MinimumNArgs(1), Example: "roundtable drill report bin/drills/*.json --markdown",
 		RunE: func(cmd *cobra.Command, files []string) error {
 			var reports []drill.Report
 			for _, file := range files {

@@ -2,11 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-
 	"net/http"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,9 +11,7 @@ import (
 
 func (a *app) handoffCommand() *cobra.Command {
 	var to, when string
-	var wait bool
-	var timeout time.Duration
-	cmd := a.asks(&cobra.Command{
+	cmd := a.waits(a.asks(&cobra.Command{
 		Use: "handoff [MEMBER]", Short: "Hand production over to another member", Args: cobra.MaximumNArgs(1),
 		Long: "Hands production over to the named member, or to the best fit standby, without a missed slot.\n" +
 			"Prints the id of the operation and returns; with --wait, when it has ended. --timeout bounds all of it.",
@@ -30,36 +24,28 @@ func (a *app) handoffCommand() *cobra.Command {
 				}
 				to = args[0]
 			}
-			if timeout <= 0 {
-				return usagef("such as --timeout 30s", "--timeout must be more than 0, not %s", timeout)
-			}
 			if when != "safe" && when != "now" {
 				return usagef("safe waits for the gap after our window, now does not", "--when must be safe or now, not %q", when)
 			}
 			ctx, stop := interruptible(cmd)
 			defer stop()
-			ctx, cancel := context.WithTimeout(ctx, timeout)
+			ctx, cancel := context.WithTimeout(ctx, a.flags.timeout)
 			defer cancel()
 			var started api.Started
 			raw, err := a.call(ctx, http.MethodPost, "/cluster/handoff", map[string]string{"to": to, "when": when}, &started)
-			switch {
-			case errors.Is(err, context.DeadlineExceeded):
-				return &failure{exitTimeout, fmt.Sprintf("no manager answered within %s: whether the handoff was started is not known", timeout), "look with: roundtable operations"}
-			case err != nil:
-				return err
+			if err != nil {
+				return unknown(err, "whether the handoff was started", "look with: roundtable operations")
 			}
-			if !wait {
+			if !a.flags.wait {
 				return a.show(raw, func(w *printer) {
 					w.line("operation %s started; follow it with: roundtable operations %s", started.Operation, started.Operation)
 				})
 			}
-			return a.follow(ctx, started.Operation, timeout)
+			return a.follow(ctx, started.Operation, a.flags.timeout)
 		},
-	})
+	}))
 	cmd.Flags().StringVar(&to, "to", "", "the member that is to produce; default: the best fit standby")
 	cmd.Flags().StringVar(&when, "when", "safe", "safe: in the gap after our window; now: at the next block")
 	_ = cmd.RegisterFlagCompletionFunc("to", a.completeMembers) // fails only without the flag
-	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the end, showing the steps; the exit code tells the outcome")
-	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Minute, "how long to ask and to wait; a started operation goes on after it")
 	return cmd
 }

@@ -59,23 +59,29 @@ func usage(cmd *cobra.Command, shared bool) string {
 		list(g.Title, g.ID)
 	}
 	list("Commands:", "")
-	own, common := pflag.NewFlagSet("", pflag.ContinueOnError), pflag.NewFlagSet("", pflag.ContinueOnError)
-	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
-		if _, ok := f.Annotations[commonFlag]; ok {
-			common.AddFlag(f)
-		} else {
-			own.AddFlag(f)
-		}
-	})
-	if own.HasAvailableFlags() {
-		fmt.Fprintf(&b, "\nFlags:\n%s", own.FlagUsagesWrapped(helpWidth))
+	if own := flagUsage(cmd, false); own != "" {
+		fmt.Fprintf(&b, "\nFlags:\n%s", own)
 	}
-	if shared && common.HasAvailableFlags() {
-		fmt.Fprintf(&b, "\nFlags of most commands:\n%s", common.FlagUsagesWrapped(helpWidth))
+	if common := flagUsage(cmd, true); shared && common != "" {
+		fmt.Fprintf(&b, "\nFlags of most commands:\n%s", common)
 	}
 	if cmd.HasAvailableSubCommands() {
 		fmt.Fprintf(&b, "\nMore about a command: %s COMMAND --help\n", cmd.CommandPath())
 	}
 	fmt.Fprintf(&b, "\n%s\n", exitHelp)
 	return b.String()
+}
+
+// flagUsage describes a command's own flags, or those that most commands have.
+func flagUsage(cmd *cobra.Command, common bool) string {
+	set := pflag.NewFlagSet("", pflag.ContinueOnError)
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		if _, is := f.Annotations[commonFlag]; is == common {
+			set.AddFlag(f)
+		}
+	})
+	if !set.HasAvailableFlags() {
+		return ""
+	}
+	return set.FlagUsagesWrapped(helpWidth)
 }

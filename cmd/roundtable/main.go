@@ -80,8 +80,8 @@ func rootCommand(m machine) *cobra.Command {
 	a := &app{machine: m}
 	root.AddGroup(groups...)
 	for group, commands := range map[string][]*cobra.Command{
-		"look": {a.statusCommand(), a.membersCommand(), a.leaseCommand(), a.roundCommand(), a.raftCommand(), a.operationsCommand(), a.historyCommand()},
-		"act":  {a.handoffCommand()},
+		"look": {a.statusCommand(), a.membersCommand(), a.leaseCommand(), a.roundCommand(), a.raftCommand(), a.operationsCommand(), a.historyCommand(), a.eventsCommand()},
+		"act":  {a.handoffCommand(), a.maintenanceCommand(), a.leaderCommand(), a.configCommand(), a.tokenCommand()},
 		"run": {
 			withExample(runCommand(), "roundtable run --home /var/lib/roundtable"), a.healthcheckCommand(),
 		},

@@ -64,7 +64,7 @@ func outcomeInk(o fsm.Outcome) any {
 }
 
 func printOperation(w *printer, o api.Operation) {
-	w.line("%s %s: %s -> %s (%s), asked of %s at %s", o.Kind, o.ID, o.From, o.To, o.When, dash(o.By), moment(o.Started))
+	w.line("%s %s: %s -> %s (%s), asked by %s, %s", o.Kind, o.ID, o.From, o.To, o.When, dash(doer(o.Actor, o.By)), moment(o.Started))
 	reason := ""
 	if o.Reason != "" {
 		reason = ": " + o.Reason

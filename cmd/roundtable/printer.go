@@ -90,7 +90,7 @@ func (p *printer) columns(header []string, rows [][]any) {
 	lines := p.render(false, header, rows)
 	if p.width > 0 {
 		for i, l := range lines {
-			lines[i] = text.Snip(l, p.width, "~")
+			lines[i] = text.Snip(strings.TrimRight(l, " "), p.width, "~")
 		}
 	}
 	p.lines(lines)

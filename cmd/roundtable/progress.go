@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"roundtable/api"
 	"roundtable/fsm"
 )
@@ -94,11 +96,12 @@ func (a *app) follow(ctx context.Context, id string, timeout time.Duration) erro
 	var raw []byte
 	shown := 0
 	err := a.await(ctx, timeout, "operation "+id, "look again with: roundtable operations "+id, func(ctx context.Context, p *progress) (string, bool, error) {
-		answer, err := a.call(ctx, http.MethodGet, operationPath(id), nil, &o)
+		var now api.Operation
+		answer, err := a.call(ctx, http.MethodGet, operationPath(id), nil, &now)
 		if err != nil {
 			return err.Error(), false, nil //nolint:nilerr // it is told, and asked again
 		}
-		raw = answer
+		o, raw = now, answer
 		ended := len(o.Steps)
 		if p.live() && o.Outcome == fsm.Running {
 			ended-- // the current one is in the line that lives
@@ -135,4 +138,43 @@ func (a *app) outcome(o api.Operation, raw []byte) error {
 		step = fmt.Sprintf(" at step %q", o.Steps[n-1].Name)
 	}
 	return &failure{exitFailed, fmt.Sprintf("%s %s %s%s: %s", o.Kind, o.ID, o.Outcome, step, o.Reason), "see: roundtable status"}
+}
+
+// waits adds --wait and --timeout to a command whose change takes effect by and by.
+func (a *app) waits(cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().BoolVar(&a.flags.wait, "wait", false, "wait until it is so, showing how far it is; the exit code tells the outcome")
+	cmd.Flags().DurationVar(&a.flags.timeout, "timeout", 5*time.Minute, "how long to wait; what was started goes on after it")
+	prepare := cmd.PreRunE
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		if a.flags.timeout <= 0 {
+			return usagef("such as --timeout 30s", "--timeout must be more than 0, not %s", a.flags.timeout)
+		}
+		return prepare(cmd, args)
+	}
+	return cmd
+}
+
+// waitFor waits, with --wait, until look finds nothing missing, and then says what is so.
+func (a *app) waitFor(cmd *cobra.Command, what string, look func(context.Context) (missing string, err error), done string) error {
+	if !a.flags.wait {
+		return nil
+	}
+	ctx, stop := interruptible(cmd)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, a.flags.timeout)
+	defer cancel()
+	err := a.await(ctx, a.flags.timeout, what, "it goes on; see: roundtable members, and: roundtable raft", func(ctx context.Context, p *progress) (string, bool, error) {
+		missing, err := look(ctx)
+		if missing == "" {
+			return "", err == nil, nil
+		}
+		if ctx.Err() == nil {
+			p.say(a.now(), missing)
+		}
+		return missing, false, nil
+	})
+	if err == nil && a.flags.output == "table" {
+		a.out.line("%s", done)
+	}
+	return err
 }

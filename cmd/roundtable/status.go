@@ -60,11 +60,11 @@ func (a *app) watch(ctx context.Context) error {
 			return err
 		}
 		page := &strings.Builder{}
-		w := &printer{page, a.out.colour, a.out.width}
+		now := *last
 		if err != nil {
-			w.para("31", "!   ", fmt.Sprintf("this is %s old: %v", age(a.now().Sub(seen)), err))
+			now.Alarms = append([]string{fmt.Sprintf("this is %s old: %v", age(a.now().Sub(seen)), err)}, now.Alarms...)
 		}
-		printStatus(w, *last)
+		printStatus(&printer{page, a.out.colour, a.out.width}, now)
 		if a.out.width > 0 {
 			fmt.Fprint(a.out, "\x1b[H\x1b[2J") // to the top of an empty screen
 		}

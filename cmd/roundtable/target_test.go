@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"io"
 	"log"
 	"math/big"
@@ -262,7 +263,9 @@ func TestSocket(t *testing.T) {
 	go func() { served <- s.Serve(l) }()
 	t.Cleanup(func() {
 		_ = s.Close()
-		_ = <-served // that it was closed
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 	})
 	t.Setenv("ROUNDTABLE_TOKEN", planted)
 	for _, args := range [][]string{{"--home", home}, {"--server", "unix://" + home + "/api.sock"}} {
