@@ -13,16 +13,16 @@ func (s *Server) getHealth(r *http.Request) (answer, error) {
 	why, known := s.health(r.PathValue("role"))
 	switch {
 	case !known:
-		return noHealth(r)
+		return answer{}, noHealth()
 	case why != "":
 		return answer{status: http.StatusServiceUnavailable, body: why}, nil
 	}
 	return answer{body: "ok"}, nil
 }
 
-// noHealth answers where there is no check, and names those there are.
-func noHealth(*http.Request) (answer, error) {
-	return answer{}, &Error{Status: http.StatusNotFound, Code: "unknown_path", Message: "there is no such health check", Hint: "the checks are: /health/" + strings.Join(healthRoles, ", ")}
+// noHealth is the answer where there is no check; it names those there are.
+func noHealth() *Error {
+	return &Error{Status: http.StatusNotFound, Code: "unknown_path", Message: "there is no such health check", Hint: "the checks are: /health/" + strings.Join(healthRoles, ", ")}
 }
 
 // health says why this member is not what is asked, "" if it is.

@@ -88,9 +88,6 @@ func (s *Server) routes() []route {
 
 		{get, "/metrics", Read, []string{anything}, false, nil, s.metrics},
 		{get, "/health/:role", None, []string{anything}, false, s.getHealth, nil},
-		{get, "/health", None, []string{anything}, false, noHealth, nil},
-		{get, "/health/", None, []string{anything}, false, noHealth, nil},
-		{get, "/healthz", None, []string{anything}, false, noHealth, nil},
 		{get, "/version", None, nil, false, s.getVersion, nil},
 	}
 }
@@ -98,7 +95,12 @@ func (s *Server) routes() []route {
 func (s *Server) router() http.Handler {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
-	e.HTTPErrorHandler = func(err error, c echo.Context) { s.fail(c.Response(), c.Request(), err) }
+	e.HTTPErrorHandler = func(err error, c echo.Context) {
+		if errors.Is(err, echo.ErrNotFound) && strings.HasPrefix(c.Request().URL.Path, "/health") {
+			err = noHealth()
+		}
+		s.fail(c.Response(), c.Request(), err)
+	}
 	e.Use(s.counted(s.routes()))
 	for _, rt := range s.routes() {
 		e.Add(rt.method, rt.path, s.serve(rt))
