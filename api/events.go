@@ -141,7 +141,7 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) error {
 		state, changed := s.cfg.Cluster.View()
 		e.add(state)
 		if err := e.flush(); err != nil {
-			return nil //nolint:nilerr // the client is gone, or too slow: it resumes where it was
+			return nil // the client is gone, or too slow: it resumes where it was
 		}
 		beat.Reset(streamBeat)
 		select {
@@ -152,7 +152,7 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) error {
 			e.text.WriteString(": still here\n\n")
 		}
 		if who, err := s.identify(r); err != nil || who != callOf(r).who {
-			return nil //nolint:nilerr // the token was removed or ended meanwhile: so does the stream
+			return nil // the token was removed or ended meanwhile: so does the stream
 		}
 	}
 }

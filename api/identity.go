@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -170,8 +171,7 @@ func ListenLocal(path string) (net.Listener, error) {
 		return nil, fmt.Errorf("api: the manager's own socket: %w (hint: a home with a short path)", err)
 	}
 	if err := os.Chmod(path, 0o600); err != nil { // whoever came in between is turned away by localUser
-		l.Close()
-		return nil, fmt.Errorf("api: the manager's own socket: %w", err)
+		return nil, fmt.Errorf("api: the manager's own socket: %w", errors.Join(err, l.Close()))
 	}
 	return l, nil
 }

@@ -95,7 +95,7 @@ func TestCredentials(t *testing.T) {
 	expired := w.token(t, "old", "admin", now.UnixMilli())
 	unknown, _, _ := security.NewToken()
 	wrong := tokens[Admin][:len(tokens[Admin])-4] + "aaaa"
-	w.propose(t.Context(), fsm.RemoveMember{ID: "c", Ban: true}, "")
+	w.apply(t, fsm.RemoveMember{ID: "c", Ban: true})
 	cert := func(member string, ends time.Time) *tls.ConnectionState {
 		return &tls.ConnectionState{PeerCertificates: []*x509.Certificate{{Subject: pkix.Name{CommonName: member}, NotAfter: ends}}}
 	}
@@ -182,7 +182,9 @@ func TestLocalSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	old.SetUnlinkOnClose(false)
-	old.Close()
+	if err := old.Close(); err != nil {
+		t.Fatal(err)
+	}
 	own, err := ListenLocal(path)
 	if err != nil {
 		t.Fatal(err)

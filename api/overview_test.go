@@ -90,6 +90,18 @@ func TestAlarms(t *testing.T) {
 			c.Maintenance = true
 			w.apply(t, fsm.SetCluster{Cluster: c})
 		}, []string{"member b fences by pausing", "maintenance is on"}},
+		{"a vote taken", func(t *testing.T, w *world) {
+			yes := true
+			w.voteless = []string{"b", "c"}
+			w.apply(t, fsm.SetMember{ID: "c", Nonvoter: &yes})
+		}, []string{"2 of 4 members vote, not b, c: the cluster survives the loss of 0 of the voters", "an operator took the vote of c: the cluster survives"}},
+		{"a member in maintenance", func(t *testing.T, w *world) {
+			yes := true
+			w.apply(t, fsm.SetMember{ID: "b", Maintenance: &yes})
+		}, []string{"member b is in maintenance"}},
+		{"a removed member that goes on", func(t *testing.T, w *world) {
+			w.apply(t, fsm.RemoveMember{ID: "c", Ban: true})
+		}, []string{"member c was removed by an operator and still runs"}},
 		{"the worst first", func(_ *testing.T, w *world) {
 			w.leader, w.leading, w.doubled = "", false, 1
 			w.peer("c", func(p *health.Peer) { p.Alive = false })

@@ -43,7 +43,7 @@ func (s *Server) getRaft(r *http.Request) (answer, error) {
 				list[i].Raft = &own
 				return
 			}
-			status, err := s.askRaft(ctx, state.Members[id].API)
+			status, err := s.askRaft(ctx, state.Members[id].API, r.Header.Get("Authorization"))
 			if err != nil {
 				list[i].Error = err.Error()
 				return
@@ -55,11 +55,14 @@ func (s *Server) getRaft(r *http.Request) (answer, error) {
 	return answer{body: list}, nil
 }
 
-// askRaft asks another member.
-func (s *Server) askRaft(ctx context.Context, api string) (*cluster.RaftStatus, error) {
+// askRaft asks another member: with this one's certificate, and on a plain loopback cluster with what the client showed.
+func (s *Server) askRaft(ctx context.Context, api, credentials string) (*cluster.RaftStatus, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(api, "/")+"/cluster/raft", nil)
 	if err != nil {
 		return nil, err
+	}
+	if credentials != "" && req.URL.Scheme == "http" {
+		req.Header.Set("Authorization", credentials)
 	}
 	resp, err := s.cfg.Client.Do(req)
 	var at *url.Error

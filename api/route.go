@@ -132,7 +132,7 @@ func (s *Server) serve(rt route) echo.HandlerFunc {
 	return func(c echo.Context) (err error) {
 		w, r := c.Response(), c.Request()
 		defer func() {
-			if p := recover(); p != nil && p != http.ErrAbortHandler {
+			if p := recover(); p != nil {
 				s.cfg.Log.Error("a request panicked", "method", rt.method, "route", rt.path, "panic", p, "stack", string(debug.Stack()))
 				err = fmt.Errorf("panic: %v", p)
 			}
