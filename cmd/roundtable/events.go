@@ -171,7 +171,7 @@ func (a *app) showEvent(e event) error {
 	case first == "lease":
 		kind.ink = green("").ink
 	}
-	a.out.line("%s  %-8s  %s  %-6s  %s%s", moment(e.line.At), e.id, kind, dash(e.line.Subject), e.line.Text, by)
+	a.out.line("%s  %-8s  %s  %-10s  %s%s", moment(e.line.At), e.id, kind, dash(e.line.Subject), e.line.Text, by)
 	return nil
 }
 

@@ -182,6 +182,9 @@ func role(m api.Member) any {
 	if m.Leader {
 		text += ", leader"
 	}
+	if m.Suffrage == "nonvoter" {
+		text += ", no vote"
+	}
 	if m.Role == api.RoleHolder {
 		return green(text)
 	}

@@ -91,7 +91,11 @@ func (a *app) target() ([]*server, error) {
 // open prepares the servers of a profile; none is asked yet.
 func (a *app) open(p profile) ([]*server, error) {
 	if p.Home != "" {
-		p.Servers = []string{"unix://" + filepath.Join(p.Home, "api.sock")}
+		home, err := filepath.Abs(p.Home)
+		if err != nil {
+			return nil, err
+		}
+		p.Servers = []string{"unix://" + filepath.Join(home, "api.sock")}
 	}
 	token, err := a.token(p)
 	if err != nil {

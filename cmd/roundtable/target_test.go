@@ -268,7 +268,8 @@ func TestSocket(t *testing.T) {
 		}
 	})
 	t.Setenv("ROUNDTABLE_TOKEN", planted)
-	for _, args := range [][]string{{"--home", home}, {"--server", "unix://" + home + "/api.sock"}} {
+	t.Chdir(filepath.Dir(home))
+	for _, args := range [][]string{{"--home", home}, {"--home", filepath.Base(home)}, {"--server", "unix://" + home + "/api.sock"}} {
 		if code, out, errs := command(append([]string{"status"}, args...)...); code != exitDone || !strings.HasPrefix(out, "ok: ") {
 			t.Errorf("exit %d: %s%s", code, out, errs)
 		}
