@@ -7,7 +7,7 @@ LINT_VER    := v2.15.0
 LINT        := $(TOOLS)/golangci-lint-$(LINT_VER)
 export CGO_ENABLED ?= 0
 
-.PHONY: all build image demo test lint vet bench bench-lease bench-gate bench-raft drill sim sim-day mutants clean
+.PHONY: all build image demo test lint vet bench bench-lease bench-gate bench-raft bench-api drill sim sim-day mutants clean
 
 all: build
 
@@ -49,7 +49,7 @@ $(LINT):
 	@mv $(TOOLS)/golangci-lint $@
 
 # Figures, not tests: an idle manager, a signature through the gate beside one without it, the raft folder.
-bench: build bench-gate bench-raft bench-lease
+bench: build bench-gate bench-raft bench-lease bench-api
 
 bench-gate:
 	go test -run '^$$' -bench . -benchtime 2000x -count 5 ./node/gate
@@ -61,6 +61,10 @@ bench-raft:
 
 bench-lease: build
 	bin/roundtable sandbox --bench-idle 30s
+
+# 5,000 reads a second by one client while three managers and their nodes run: latencies, and whether the lease notices.
+bench-api:
+	go test -run '^$$' -bench APIReads -benchtime 1x -timeout 10m -v ./test
 
 # The long set of drills (docs/drills.md), two to three hours; reports in bin/drills. RUNS, SEED and LOAD change it.
 RUNS   ?= 50
