@@ -35,7 +35,7 @@ func TestHelp(t *testing.T) {
 			t.Errorf("%s has no example", c.CommandPath())
 		}
 		for _, l := range strings.Split(out, "\n") {
-			if len(l) > 130 {
+			if len(l) > 140 {
 				t.Errorf("%s: %d characters: %s", c.CommandPath(), len(l), l)
 			}
 		}
