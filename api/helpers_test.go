@@ -182,7 +182,6 @@ func (w *world) server(t testing.TB) *Server {
 	s, err := New(Config{Self: "a", Version: "v1.2.3", Sandbox: true, Cluster: w, Control: w, Now: func() time.Time { return now },
 		Local: func() Local {
 			return Local{
-				Certificates: map[string]time.Time{"member": now.Add(time.Hour)},
 				Node: &LocalNode{
 					State: "running", Head: chain.Block{Slot: slotNow - 1, Num: 999}, LIB: 997, Peers: 2, Starts: 2, Restarts: 1,
 					Lines: map[string]uint64{"warn": 4}, Unknown: 5, DB: LocalDB{Size: 10, Used: 7, Free: 3},

@@ -46,7 +46,7 @@ func (c *collector) Describe(chan<- *prometheus.Desc) {}
 // Collect is called for each scrape, from any goroutine.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	s, out := c.server, sample(ch)
-	v := s.look()
+	v := s.glance()
 	out.put(famBuild, 1, s.cfg.Version)
 	out.put(famMember, 1, v.self, v.state.Cluster.Name)
 	c.lease(v, out)
@@ -59,8 +59,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	if g := local.Gate; g != nil {
 		g.collect(v, out)
 	}
-	for name, ends := range local.Certificates {
-		out.put(famCertificate, ends.Sub(v.now).Seconds(), name)
+	if !v.certificate.IsZero() {
+		out.put(famCertificate, v.certificate.Sub(v.now).Seconds(), "member")
 	}
 	why, _ := s.health("ready")
 	out.mark(famReady, why == "")

@@ -1,17 +1,14 @@
 package api
 
 import (
-	"time"
-
 	"roundtable/chain"
 	"roundtable/meter"
 )
 
 // Local is this manager's own part, as it stands.
 type Local struct {
-	Node         *LocalNode           // nil: a witness
-	Gate         *LocalGate           // nil: a witness, or a node that is fenced by pausing it
-	Certificates map[string]time.Time // when each ends: "member", "ca"; empty without TLS
+	Node *LocalNode // nil: a witness
+	Gate *LocalGate // nil: a witness, or a node that is fenced by pausing it
 }
 
 // LocalNode is the node's part. The counts are since this manager started.

@@ -54,9 +54,14 @@ func scraped(t testing.TB, srv *httptest.Server, lines ...string) {
 	}
 }
 
+// certificate ends in an hour.
+func certificate() (time.Time, string) { return now.Add(time.Hour), "" }
+
 func TestMetrics(t *testing.T) {
 	w := newWorld(t)
-	srv := listen(t, w.server(t))
+	s := w.server(t)
+	s.cfg.Certificate = certificate
+	srv := listen(t, s)
 	scraped(t, srv,
 		`roundtable_build_info{version="v1.2.3"} 1`, `roundtable_member_info{cluster="demo",id="a"} 1`,
 		"roundtable_lease_epoch 1", "roundtable_lease_held 1", `roundtable_lease_holder{id="a"} 1`, `roundtable_lease_holder{id="b"} 0`, "roundtable_lease_slots_left 4",
@@ -169,6 +174,7 @@ const reference = "../docs/reference/metrics.md"
 func TestMetricsReference(t *testing.T) {
 	w := newWorld(t)
 	s := w.server(t)
+	s.cfg.Certificate = certificate
 	srv := listen(t, s)
 	s.Refuse(reasonRate)
 	ask(t, srv, http.MethodGet, "/cluster", "", nil)
