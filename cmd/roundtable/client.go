@@ -57,8 +57,8 @@ func (a *app) ask(ctx context.Context, method, path string, body any) (reply, er
 		}
 		s := servers[0]
 		servers, waiting = servers[1:], append(waiting, s)
-		if change && len(a.servers) > 1 {
-			a.err.line("asking %s ...", s.name)
+		if change && len(waiting) > 1 {
+			a.err.line("no answer from %s yet, asking %s ...", names(waiting[:len(waiting)-1]), s.name)
 		}
 		go func() {
 			r, err := s.send(ctx, method, path, key, body)
@@ -239,7 +239,7 @@ func refused(r reply) error {
 	case http.StatusUnauthorized:
 		f.hint = "give a token with --token-file FILE, ROUNDTABLE_TOKEN or a context (roundtable context add); on a manager's own machine --home DIR needs none"
 	case http.StatusForbidden:
-		f.hint = strings.TrimPrefix(f.hint+"; who has the role admin can make a token: roundtable token create NAME --role ROLE", "; ")
+		f.hint = firstOf(f.hint, "who has the role admin can make a token: roundtable token create NAME --role ROLE")
 	}
 	return f
 }

@@ -55,7 +55,7 @@ func TestFrozenServers(t *testing.T) {
 		t.Errorf("exit %d in %s: %s%s", code, took, out, errs)
 	}
 	servers := "--server=" + one + "," + f.URL
-	asking := "asking " + one + " ...\nasking " + f.URL + " ...\n"
+	asking := "no answer from " + one + " yet, asking " + f.URL + " ...\n"
 	f.answer("POST /cluster/handoff", http.StatusServiceUnavailable, `{"error":{"code":"no_leader","message":"no leader","hint":"a majority"}}`)
 	if code, _, errs, took := timed("handoff", servers); code != exitFailed || errs != asking+"no answer from "+one+": it may still do it when it gets the request\nerror: no leader [no_leader]\nhint: a majority\n" || took > readTime {
 		t.Errorf("exit %d in %s: %s", code, took, errs)
@@ -66,7 +66,7 @@ func TestFrozenServers(t *testing.T) {
 	}
 	for _, wait := range []string{"--wait", "--wait=false"} {
 		code, _, errs, took := timed("handoff", wait, "--timeout", "700ms", "--server", one+","+two)
-		if code != exitTimeout || !strings.Contains(errs, "no manager answered in time") || !strings.Contains(errs, "hint: look with") || !strings.HasPrefix(errs, "asking "+one) || took > readTime {
+		if code != exitTimeout || !strings.Contains(errs, "no manager answered in time") || !strings.Contains(errs, "hint: look with") || !strings.HasPrefix(errs, "no answer from "+one+" yet, asking "+two) || took > readTime {
 			t.Errorf("exit %d in %s: %s", code, took, errs)
 		}
 	}

@@ -2,9 +2,16 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -128,5 +135,52 @@ func TestReference(t *testing.T) {
 	}
 	if d := cmp.Diff(string(want), got); d != "" {
 		t.Errorf("%s is not what the commands say (go test ./cmd/roundtable -run Reference -rewrite):\n%s", file, d)
+	}
+}
+
+var mention = regexp.MustCompile(`\broundtable ([a-z]+)(?: ([a-z]+))?`)
+
+// prose are words that follow "roundtable" in a sentence.
+var prose = strings.Fields("is binary process manager managers command commands program before cluster owns")
+
+// TestNamedCommands: what the messages and hints of the whole program tell an operator to type exists.
+func TestNamedCommands(t *testing.T) {
+	root := rootCommand(thisMachine())
+	root.InitDefaultCompletionCmd("")
+	found := 0
+	for _, folder := range []string{"api", "backup", "cluster", "cmd/roundtable", "drill", "fsm", "manager", "node", "security"} {
+		err := filepath.WalkDir(filepath.Join("..", "..", folder), func(file string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
+				return err
+			}
+			parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+			if err != nil {
+				return err
+			}
+			ast.Inspect(parsed, func(n ast.Node) bool {
+				l, ok := n.(*ast.BasicLit)
+				if !ok || l.Kind != token.STRING {
+					return true
+				}
+				for _, m := range mention.FindAllStringSubmatch(l.Value, -1) {
+					if slices.Contains(prose, m[1]) {
+						continue
+					}
+					found++
+					c, rest, err := root.Find(slices.DeleteFunc(m[1:], func(s string) bool { return s == "" }))
+					if err != nil || c == root || c.HasSubCommands() && c.Args(c, rest) != nil {
+						t.Errorf("%s names %q, which is no command", file, m[0])
+					}
+				}
+				return true
+			})
+			return nil
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	if found < 20 {
+		t.Errorf("only %d mentions of commands were found", found)
 	}
 }

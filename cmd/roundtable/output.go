@@ -78,8 +78,10 @@ func since(t string, now time.Time) string {
 	switch {
 	case err != nil:
 		return "-"
+	case at.Sub(now) > time.Hour:
+		return "in " + age(at.Sub(now).Round(time.Minute))
 	case at.After(now):
-		return "in " + age(at.Sub(now))
+		return "in " + age(at.Sub(now).Round(time.Second))
 	}
 	return age(now.Sub(at)) + " ago"
 }

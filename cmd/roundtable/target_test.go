@@ -289,7 +289,7 @@ func TestRefusedForIdentity(t *testing.T) {
 	f.answer("GET /cluster/lease", http.StatusForbidden, `{"error":{"code":"forbidden","message":"it takes the role operate, this token has read `+planted+`","hint":"another token"}}`)
 	for args, want := range map[string]string{
 		"status": "error: no token was sent [unauthenticated]\nhint: give a token with --token-file FILE, ROUNDTABLE_TOKEN or a context",
-		"lease":  "error: it takes the role operate, this token has read rt1_abc_(hidden) [forbidden]\nhint: another token; who has the role admin can make a token: roundtable token create",
+		"lease":  "error: it takes the role operate, this token has read rt1_abc_(hidden) [forbidden]\nhint: another token\n",
 	} {
 		if code, _, errs := command(args, "--server", f.URL); code != exitFailed || !strings.HasPrefix(errs, want) {
 			t.Errorf("exit %d: %s", code, errs)

@@ -55,7 +55,7 @@ func (a *app) expiry(t string) any {
 func (a *app) tokenCreateCommand() *cobra.Command {
 	role, ttl := "", ""
 	cmd := a.asks(&cobra.Command{
-		Use: "create NAME", Short: "Make a token; its text is printed this once", Args: cobra.ExactArgs(1),
+		Use: "create NAME", Aliases: []string{"add"}, Short: "Make a token; its text is printed this once", Args: cobra.ExactArgs(1),
 		Long: "Makes a token and prints it, alone, to stdout: it is kept nowhere. The name stands in the history beside what is done with it.\n" +
 			"Roles: read, operate, admin.",
 		Example: "roundtable token create alice --role operate --ttl 90d > alice.token",
