@@ -16,6 +16,7 @@ import (
 
 	"roundtable/cmd/roundtable/config"
 	"roundtable/manager"
+	"roundtable/security"
 )
 
 // runCommand is `roundtable run`: one manager with its node.
@@ -33,6 +34,11 @@ shortens that. Exit code 0 after an ordered stop, 1 when it could not start or h
 			conf, err := config.Load(filepath.Join(home, "config.toml"), os.Environ(), nil)
 			if err != nil {
 				return err
+			}
+			if !conf.Sandbox { // there the drill looks into the process
+				if err := security.NoCoreDumps(); err != nil {
+					return err
+				}
 			}
 			oneProcessor()
 			return runManager(cmd.Context(), conf, cmd.ErrOrStderr())
