@@ -36,6 +36,8 @@ type layout struct {
 	nodeArgs       []string
 	keyFile        string
 	tokenDir       string
+	scraperDir     string
+	from           string
 	demoChain      bool
 	api, raft      string
 	gossip         string
@@ -56,13 +58,18 @@ func (a *app) initCommand() *cobra.Command {
   A member that was invited with "roundtable member add":
       roundtable init --home DIR --join STRING [--advertise HOST]
   All members at once, for containers; again, it does what is missing:
-      roundtable init --dir DIR --members m1=host1,m2=host2,m3=host3 --cluster NAME --producers ACCOUNT`,
+      roundtable init --dir DIR --members m1=host1,m2=host2,m3=host3 --cluster NAME --producers ACCOUNT
+  One that was laid out so, from where it was put (a Secret of Kubernetes) to where it lives:
+      roundtable init --home DIR --from DIR`,
 		Example: "roundtable init --home /var/lib/roundtable --id m1 --cluster prod --producers mybp --advertise bp1.example.org --nodeos /usr/bin/nodeos\n" +
 			"roundtable init --home /var/lib/roundtable --join rtj1_... --advertise bp2.example.org\n" +
 			"roundtable init --dir /homes --members m1,m2,m3 --cluster demo --producers bp --demo-chain",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			l.nodeosWasGiven = cmd.Flags().Changed("nodeos")
+			if l.from != "" {
+				return a.moveIn(l)
+			}
 			if err := l.check(); err != nil {
 				return err
 			}
@@ -92,6 +99,8 @@ func (a *app) initCommand() *cobra.Command {
 	f.StringArrayVar(&l.nodeArgs, "node-arg", nil, "`ARGUMENT` for nodeos, repeatable")
 	f.StringVar(&l.keyFile, "key-file", "", "`FILE` with the producer's private key, mode 0600; with --home it stays where it is, with --dir each home gets a copy")
 	f.StringVar(&l.tokenDir, "token-dir", "", "write the tokens to `DIR`/admin.token, operate.token and read.token instead of showing them")
+	f.StringVar(&l.from, "from", "", "with --home alone: copy a home that --dir made from `DIR`, once; what is there already stays")
+	f.StringVar(&l.scraperDir, "scraper-dir", "", "with --dir: write what Prometheus needs to `DIR`, as deploy/prometheus wants it: ca.pem, and a token with the role read")
 	f.BoolVar(&l.demoChain, "demo-chain", false, "with --dir: draw a producer key and begin a chain of its own, with simnodeos as the node")
 	d := config.Default()
 	f.StringVar(&l.api, "api", everywhere(d.Manager.API), "`HOST:PORT` that the API listens on")
@@ -129,8 +138,8 @@ func (l *layout) check() error {
 		return usagef("leave them out", "--cluster, --producers and --token-dir are the founder's: a member that joins is told by the cluster")
 	case l.demoChain && (l.dir == "" || l.keyFile != ""):
 		return usagef("for trying things out on this machine there is: roundtable sandbox", "--demo-chain goes with --dir, and draws its own key")
-	case l.dir == "" && (l.mounted != "" || len(l.witnesses) > 0):
-		return usagef(three, "--at and --witnesses go with --dir")
+	case l.dir == "" && (l.mounted != "" || len(l.witnesses) > 0 || l.scraperDir != ""):
+		return usagef(three, "--at, --witnesses and --scraper-dir go with --dir")
 	}
 	for _, h := range l.hosts {
 		if err := security.CheckHost(h); err != nil {
@@ -214,8 +223,8 @@ func (a *app) found(l layout) error {
 
 // firstTokens draws a token of each role. Their hashes stay in the founder's home, until it has put them into the cluster's
 // state; shown tells the texts.
-func (a *app) firstTokens(home, dir string) (shown func(), err error) {
-	var kept []fsm.Token
+func (a *app) firstTokens(home, dir string, more ...fsm.Token) (shown func(), err error) {
+	kept := slices.Clone(more)
 	var texts [][2]string
 	for _, role := range []string{fsm.RoleAdmin, fsm.RoleOperate, fsm.RoleRead} {
 		text, id, hash := security.NewToken()

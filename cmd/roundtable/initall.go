@@ -56,7 +56,11 @@ func (a *app) layOutAll(l layout) error {
 	}
 	shown := func() {}
 	if !founded {
-		if shown, err = a.firstTokens(founder.home, l.tokenDir); err != nil {
+		scraper, err := l.scraper(ca)
+		if err != nil {
+			return err
+		}
+		if shown, err = a.firstTokens(founder.home, l.tokenDir, scraper...); err != nil {
 			return err
 		}
 	}
