@@ -42,7 +42,7 @@ func (m *Member) p2pAddress() string { return join(m.front, m.p2p) }
 func (m *Member) httpBind() string { return local(m.http) }
 
 // apiBind is where the manager serves its API. The drill asks there; the other members ask through the wire.
-func (m *Member) apiBind() string { return strings.TrimPrefix(m.API, "http://") }
+func (m *Member) apiBind() string { return m.API[strings.Index(m.API, "//")+2:] }
 
 // advertise is the host that the other members are told where it is not the one listened on; "" where it is.
 func (m *Member) advertise() string {

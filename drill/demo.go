@@ -155,7 +155,11 @@ func (s *Sandbox) Show(ctx context.Context, w io.Writer, length time.Duration) e
 			return err
 		}
 		fmt.Fprintf(w, "the cluster is up; %s holds the lease. Try, in another terminal:\n", o.Holder())
-		fmt.Fprintf(w, "  %s status --server %s\n  %s handoff --wait --server %s\n", s.opts.Roundtable, s.Members[0].API, s.opts.Roundtable, s.Members[0].API)
+		first := s.Members[0].asked()
+		fmt.Fprintf(w, "  %s status %s\n  %s handoff --wait %s\n", s.opts.Roundtable, first, s.opts.Roundtable, first)
+		if s.secure != nil {
+			fmt.Fprintf(w, "its API is over TLS, by the CA in %s, with a token that roundtable token add makes\n", s.Members[0].Files().CA)
+		}
 		fmt.Fprintf(w, "everything is in %s; ^C ends it\n", s.Dir)
 		if length > 0 {
 			return wait(ctx, length)

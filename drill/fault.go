@@ -11,6 +11,7 @@ type fault struct {
 	name        string
 	least, most time.Duration
 	standIn     bool // only simnodeos can do it
+	within      bool // the manager does it to itself, which it does in a sandbox without TLS only
 	mends       bool // somebody else undoes it, in his own time
 	needs       func(*Options)
 	draw        func(r *rand.Rand) hurt

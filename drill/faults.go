@@ -118,12 +118,18 @@ func (s *Sandbox) Thaw(m *Member, what What) error {
 // StepClock sets a member's wall clock, its manager's and its simulated node's, off from the machine's by so much, at
 // once: further steps do not add up.
 func (s *Sandbox) StepClock(m *Member, offset time.Duration) error {
+	if s.opts.Secure {
+		return errSandboxOnly
+	}
 	return clock.Write(m.clockFile(), offset, 0)
 }
 
 // SkewClock lets a member's wall clock run fast by so many parts per million from now on, or slow; it begins at the
 // machine's time.
 func (s *Sandbox) SkewClock(m *Member, ppm int) error {
+	if s.opts.Secure {
+		return errSandboxOnly
+	}
 	return clock.Write(m.clockFile(), 0, int64(ppm)*1000)
 }
 
@@ -133,6 +139,9 @@ func (s *Sandbox) ResetClock(m *Member) error { return clock.Write(m.clockFile()
 // StallDisk lets every write that a member's manager wants on disk hang, until UnstallDisk; a manager that starts meanwhile
 // hangs, too.
 func (s *Sandbox) StallDisk(m *Member) error {
+	if s.opts.Secure {
+		return errSandboxOnly
+	}
 	if err := os.WriteFile(m.stallFile(), nil, 0o600); err != nil {
 		return fmt.Errorf("drill: %w", err)
 	}

@@ -9,14 +9,14 @@ import (
 
 // The faults of a machine's disk, clock and key.
 var (
-	diskStall = fault{name: "disk stall", least: leastCut, most: mostCut, draw: plain(
+	diskStall = fault{name: "disk stall", within: true, least: leastCut, most: mostCut, draw: plain(
 		func(d *drill, _ context.Context, m *Member) error { return d.StallDisk(m) },
 		func(d *drill, _ context.Context, m *Member) error { return d.UnstallDisk(m) })}
-	clockStep = fault{name: "clock step", least: leastCut, most: mostCut, draw: func(r *rand.Rand) hurt {
+	clockStep = fault{name: "clock step", within: true, least: leastCut, most: mostCut, draw: func(r *rand.Rand) hurt {
 		step := either(r, time.Duration(300+r.IntN(20000))*time.Millisecond)
 		return hurt{text: fmt.Sprintf("%+.1f s", step.Seconds()), do: func(d *drill, _ context.Context, m *Member) error { return d.StepClock(m, step) }, undo: (*drill).resetClock}
 	}}
-	clockSkew = fault{name: "clock skew", least: leastCut, most: mostCut, draw: func(r *rand.Rand) hurt {
+	clockSkew = fault{name: "clock skew", within: true, least: leastCut, most: mostCut, draw: func(r *rand.Rand) hurt {
 		ppm := either(r, 200+r.IntN(50000))
 		return hurt{text: fmt.Sprintf("%+d ppm", ppm), do: func(d *drill, _ context.Context, m *Member) error { return d.SkewClock(m, ppm) }, undo: (*drill).resetClock}
 	}}

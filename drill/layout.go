@@ -21,8 +21,8 @@ func (ours) writeConfig(s *Sandbox, m *Member, keyFile string) error {
 	if url := m.signerURL(); url != "" {
 		signer = fmt.Sprintf("kind = \"keosd\"\nurl = %q\n", url)
 	}
-	config := fmt.Sprintf(`# A sandbox: loopback only, no TLS.
-sandbox = true
+	config := fmt.Sprintf(`# Laid out by roundtable sandbox. A cluster that is a sandbox is on loopback only and has no TLS.
+sandbox = %v
 
 [manager]
 id = %q
@@ -51,7 +51,7 @@ crash_budget = 1000
 trailing_logs = 1048576 # the checker replays all of it
 
 [signer]
-%s`, m.ID, m.Home, m.apiBind(), m.raftBind(), m.gossipBind(), m.advertise(), list(first), s.opts.LogLevel,
+%s`, !s.opts.Secure, m.ID, m.Home, m.apiBind(), m.raftBind(), m.gossipBind(), m.advertise(), list(first), s.opts.LogLevel,
 		s.Producer, s.opts.Nodeos, list(m.nodeArgs(s)), m.httpBind(), m.p2pBind(), list(m.peerAddresses(s)), signer)
 	if err := os.WriteFile(filepath.Join(m.Home, "config.toml"), []byte(config), 0o600); err != nil {
 		return fmt.Errorf("drill: %w", err)

@@ -83,7 +83,7 @@ func (s *Sandbox) client() *http.Client {
 		}
 		return nil, fmt.Errorf("drill: no member has %s", address)
 	}
-	return &http.Client{Timeout: 10 * time.Second, Transport: t}
+	return &http.Client{Timeout: 10 * time.Second, Transport: s.credentials(t)}
 }
 
 // Cut lets nothing of what a member sends reach another one any more, manager and node; the other direction stays as it is.

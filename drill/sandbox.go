@@ -34,6 +34,7 @@ type Options struct {
 	LogLevel   string        // of the managers, default info
 	Env        []string      // NAME=VALUE, added to the managers' environment
 	Baseline   string        // one of the usual ways of doing the job instead of Roundtable: LeaderSigns or Keepalived
+	Secure     bool          // TLS, tokens and encrypted gossip, as an operator has it: faults from within (clock, disk) are not to be had then
 	Producers  int           // on the chain: 1 (default), or more of which one is ours and a node of the sandbox has the others
 }
 
@@ -48,6 +49,7 @@ type Sandbox struct {
 	network  network // nil without Options.Wire, and while nothing runs
 	rest     *rest   // nil where all slots are ours
 	signing  bool    // the signers are served
+	secure   *secure // nil without Options.Secure
 }
 
 // Member is one manager of a sandbox.
@@ -156,6 +158,9 @@ func (s *Sandbox) layOut() error {
 		return err
 	}
 	if err := s.setHosts(); err != nil {
+		return err
+	}
+	if err := s.laySecurity(); err != nil {
 		return err
 	}
 	for _, m := range s.Members {

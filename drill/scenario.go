@@ -265,10 +265,7 @@ func (d *drill) mix(ctx context.Context) (Event, error) {
 			return Event{What: "mix"}, err
 		}
 	}
-	list := faults
-	if !d.simulated() {
-		list = slices.DeleteFunc(slices.Clone(list), func(f fault) bool { return f.standIn })
-	}
+	list := slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return f.standIn && !d.simulated() || f.within && d.opts.Secure })
 	first := list[d.rand.IntN(len(list))]
 	if d.rand.IntN(3) > 0 {
 		return d.suffer(ctx, first, target)
