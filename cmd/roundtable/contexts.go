@@ -22,6 +22,7 @@ type contexts struct {
 	Current  string             `toml:"current,omitempty"`
 	Contexts map[string]profile `toml:"contexts,omitempty"`
 	file     string
+	closed   error // why the file could not be looked at: somebody else's home, as under sudo, or none
 }
 
 var contextName = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z._-]{0,63}$`)
@@ -42,7 +43,8 @@ func (a *app) contexts() (*contexts, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return all, nil
 	case err != nil:
-		return nil, &failure{exitFailed, err.Error(), "it is a file of this user's; --server or --home do without it"}
+		all.closed = err
+		return all, nil
 	}
 	defer f.Close()
 	info, err := f.Stat()
@@ -97,6 +99,9 @@ func (c *contexts) pick(name string) (profile, error) {
 }
 
 func (c *contexts) unknown(name string) error {
+	if c.closed != nil {
+		return usagef("the contexts of the user that HOME or XDG_CONFIG_HOME names; --server or --home do without", "%v", c.closed)
+	}
 	hint := "there is none yet; add one with: roundtable context add NAME --server URL --ca FILE --token-file FILE"
 	if len(c.Contexts) > 0 {
 		hint = "there are: " + strings.Join(c.names(), ", ")
@@ -107,8 +112,8 @@ func (c *contexts) unknown(name string) error {
 func (c *contexts) names() []string { return slices.Sorted(maps.Keys(c.Contexts)) }
 
 func (c *contexts) save() error {
-	if c.file == "" {
-		return usagef("set HOME or XDG_CONFIG_HOME", "there is no folder for contexts")
+	if c.file == "" || c.closed != nil {
+		return usagef("set HOME or XDG_CONFIG_HOME", "there is no folder of this user's for contexts")
 	}
 	var b bytes.Buffer
 	b.WriteString("# Clusters that the roundtable command knows; changed by: roundtable context. It may hold tokens: keep it to yourself.\n")

@@ -86,6 +86,7 @@ home = "/srv/rt"
 		{"nothing", flags{}, map[string]string{"XDG_CONFIG_HOME": dir}, "", "@http://127.0.0.1:9080"},
 		{"nothing but a token", flags{}, map[string]string{"XDG_CONFIG_HOME": dir, "ROUNDTABLE_TOKEN": "rt1_env_x"}, "", "rt1_env_x@http://127.0.0.1:9080"},
 		{"nothing and a home", flags{}, map[string]string{"XDG_CONFIG_HOME": dir}, socket, "@unix://" + socket},
+		{"a home that is none", flags{}, map[string]string{"XDG_CONFIG_HOME": "/dev/null"}, socket, "@unix://" + socket},
 		{"no folder for contexts", flags{}, map[string]string{"XDG_CONFIG_HOME": "-"}, "", "@http://127.0.0.1:9080"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -142,6 +143,7 @@ func TestBadTarget(t *testing.T) {
 		{"--ca /nowhere", "", "/nowhere", "--ca", exitUsage},
 		{"--ca " + empty, "", "holds no certificate", "--ca", exitUsage},
 		{"--context b", "", `no context "b"`, "there are: a", exitUsage},
+		{"--context b", "/dev/null", "not a directory", "--home", exitUsage},
 		{"", loose, "others may read", "chmod 600", exitFailed},
 		{"", bad, "line 2 is not understood", "token_file", exitFailed},
 		{"", strange, "unknown key contexts.a.tokn", "token_file", exitFailed},
