@@ -2,8 +2,6 @@ package cluster
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -46,9 +44,6 @@ type Cluster struct {
 
 // tick is the longest period of what recurs here; it is a slot, so that all of it costs one wake-up (package pulse).
 const tick = 500 * time.Millisecond
-
-// groupKey is where the raft group's id stands in the stable store.
-var groupKey = []byte("roundtable/group")
 
 // Open opens the log, the network and gossip, and returns at once: whether a leader is known, or this member is in the
 // group yet, shows later. ctx bounds the opening only. A ConfigError carries a hint for the operator.
@@ -136,27 +131,26 @@ func (c *Cluster) open() error {
 		return err
 	}
 	c.talking.Store(c.gossip)
+	c.wg.Go(c.yield)
 	c.wg.Go(func() { c.leadership.run(c.ctx) })
 	c.streams.serve()
 	return nil
 }
 
-// openGroup loads the id of the raft group, or draws it where this member founds one. The id ends in the founder's, so
-// that a founding that was interrupted is told from a member that was added and has no entry yet: only the former is
-// taken up again.
+// openGroup loads the id of the raft group, or draws it where this member founds one (group.go).
 func (c *Cluster) openGroup(existing bool) (founder bool, err error) {
-	b, err := c.stores.Stable.Get(groupKey)
-	if err != nil && err.Error() != "not found" { // raft's own way to tell: the stores share no sentinel
+	recovering, err := storedText(c.stores.Stable, recoveringKey)
+	if err == nil && recovering != "" {
+		return false, &ConfigError{"a recovery of this home was begun and not finished", "run roundtable recover again, as before"}
+	}
+	group, gerr := storedText(c.stores.Stable, groupKey)
+	if err = errors.Join(err, gerr); err != nil {
 		return false, fmt.Errorf("cluster: read the group's id: %w", err)
 	}
-	group, founds := string(b), !existing && len(c.cfg.Join) == 0
+	founds := !existing && len(c.cfg.Join) == 0
 	switch {
 	case group == "" && founds:
-		var id [8]byte
-		if _, err := rand.Read(id[:]); err != nil {
-			return false, err
-		}
-		group = hex.EncodeToString(id[:]) + "/" + c.cfg.ID
+		group = foundedGroup(c.cfg.ID)
 		if err := c.stores.Stable.Set(groupKey, []byte(group)); err != nil {
 			return false, fmt.Errorf("cluster: keep the group's id: %w", err)
 		}

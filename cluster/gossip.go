@@ -71,6 +71,7 @@ type gossip struct {
 	beat    func() beat // without a report
 	banned  func(id string) bool
 	changed chan struct{} // capacity 1: something about the nodes changed
+	groups  chan string   // capacity 1: the group of a manager that is not in ours
 	publish chan struct{} // capacity 1: a new report is there
 
 	mu     sync.Mutex
@@ -89,7 +90,7 @@ type gossip struct {
 func openGossip(cfg Config, local func() meta, fill func() beat, banned func(id string) bool) (*gossip, error) {
 	g := &gossip{
 		id: cfg.ID, cfg: cfg, log: cfg.Log.With("part", "gossip"), local: local, beat: fill, banned: banned,
-		changed: make(chan struct{}, 1), publish: make(chan struct{}, 1),
+		changed: make(chan struct{}, 1), publish: make(chan struct{}, 1), groups: make(chan string, 1),
 		nodes: map[string]*Node{}, live: map[string]memberlist.Node{}, moved: make(chan struct{}, 1), peers: map[string]health.Peer{},
 	}
 	g.recalled = g.recall()
@@ -292,12 +293,23 @@ func (g *gossip) heard(msg []byte) {
 		return // gossip will introduce it
 	}
 	n.Seen, n.Group, n.Applied, n.Stalled = now, b.Group, b.Applied, b.Stalled
+	g.other(b.Group)
 	if b.Report != nil {
 		p := g.peers[b.ID]
 		p.Report, p.Seen = *b.Report, now
 		p.Report.Member = b.ID
 		g.peers[b.ID] = p
 		g.looked = nil
+	}
+}
+
+// other tells of a group that is not ours; it never blocks.
+func (g *gossip) other(group string) {
+	if group != "" && group != g.local().Group {
+		select {
+		case g.groups <- group:
+		default: // it is said again in a second
+		}
 	}
 }
 
@@ -337,6 +349,7 @@ func (g *gossip) saw(m *memberlist.Node, alive bool) {
 			n.Group = mt.Group // a beat may have told it already
 		}
 		n.Raft, n.API, n.Incarnation = mt.Raft, mt.API, mt.Incarnation
+		g.other(mt.Group)
 	}
 	left := n.Left
 	g.mu.Unlock()

@@ -34,6 +34,9 @@ func MemoryStores() Stores {
 // retainSnapshots is how many raft snapshots are kept: a second one, should the newest be damaged.
 const retainSnapshots = 2
 
+// raftFile is the log, with term and vote, in the raft folder.
+const raftFile = "raft.db"
+
 // fileStores opens (or creates) the files in dir: raft.db and snapshots/. Free pages are kept in a map and not written
 // with each commit: one write less per entry, and the file's size stays bounded by the trailing log. noSync is for the
 // benchmark of the folder's size: the files look the same, and no disk is waited for.
@@ -42,11 +45,11 @@ func fileStores(dir string, log hclog.Logger, noSync bool) (Stores, error) {
 		return Stores{}, fmt.Errorf("cluster: raft folder: %w", err)
 	}
 	db, err := raftboltdb.New(raftboltdb.Options{
-		Path: filepath.Join(dir, "raft.db"), NoSync: noSync,
+		Path: filepath.Join(dir, raftFile), NoSync: noSync,
 		BoltOptions: &bbolt.Options{Timeout: time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType},
 	})
 	if errors.Is(err, bberrors.ErrTimeout) {
-		return Stores{}, &ConfigError{fmt.Sprintf("%s is in use", filepath.Join(dir, "raft.db")), "another manager runs on this folder: stop it, or use another home"}
+		return Stores{}, &ConfigError{fmt.Sprintf("%s is in use", filepath.Join(dir, raftFile)), "another manager runs on this folder: stop it, or use another home"}
 	}
 	if err != nil {
 		return Stores{}, fmt.Errorf("cluster: open the raft log: %w", err)

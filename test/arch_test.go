@@ -26,7 +26,7 @@ var siblings = map[string][]string{
 	"durable":         {},
 	"security":        {"durable"},
 	"fsm":             {"chain"},
-	"cluster":         {"chain", "fsm", "pulse", "meter", "cluster/health"},
+	"cluster":         {"chain", "fsm", "pulse", "meter", "durable", "cluster/health"},
 	"cluster/health":  {"chain"},
 	"cluster/control": {"chain", "fsm", "meter", "cluster/health"},
 	"node":            {"chain", "pulse", "meter", "clock"},

@@ -85,7 +85,7 @@ func planLease(in leaseInput) leaseDecision {
 		return leaseDecision{grant: newGrant(in, c.ID), reason: grantReason(in, c.ID)}
 	}
 	if held != "" {
-		return leaseDecision{reason: "the cluster is in maintenance: fit, but production is not moved to them:" + held}
+		return leaseDecision{reason: "the cluster is in maintenance: fit, but production is not moved to them:" + held + "; end it to let it move"}
 	}
 	return leaseDecision{reason: "no fit candidate: " + reasons(candidates)}
 }
@@ -125,12 +125,12 @@ func wrongClocksLast(list []Candidate, offsets map[string]time.Duration) {
 	})
 }
 
-// newGrant makes the grant for a member: beyond the old range, from the slot now on; the first lease of all also beyond
-// the heads seen, for their blocks were signed before this cluster existed.
+// newGrant makes the grant for a member: beyond the old range, from the slot now on; the first lease of all, and the first one
+// after a recovery, also beyond the heads seen: their blocks were signed before this cluster existed, or by those that it lost.
 func newGrant(in leaseInput, id string) *fsm.Grant {
 	l := in.state.Lease
 	first := max(l.Last+1, in.now)
-	if l.Epoch == 0 {
+	if l.Epoch == 0 || l.Fenced() {
 		first = max(first, in.now+1, min(bestHead(in.state, in.peers)+1, in.now+chain.WindowSlots)) // slot(now) is over
 	}
 	return &fsm.Grant{
@@ -144,6 +144,8 @@ func grantReason(in leaseInput, id string) string {
 	switch {
 	case l.Epoch == 0:
 		return "first lease"
+	case l.Fenced():
+		return "the first lease after a recovery"
 	case l.Released:
 		return "the lease was released"
 	case in.state.Members[l.Holder].Incarnation != l.Incarnation:

@@ -127,6 +127,21 @@ func TestPlanLease(t *testing.T) {
 			report(c, "a", func(p *health.Peer) { p.Report.Head.Slot = 105 })
 			report(c, "c", func(p *health.Peer) { p.Report.Head.Slot = 105 })
 		}, "a", 106, "first lease"},
+		{"after a recovery: beyond the fence and every head seen", func(c change) {
+			c.in.now = 103
+			c.s.Lease = fsm.Lease{Epoch: 4, First: 90, Last: 100, Released: true}
+			for _, id := range []string{"a", "b", "c"} {
+				report(c, id, func(p *health.Peer) { p.Report.Head.Slot = 105 })
+			}
+		}, "a", 106, "after a recovery"},
+		{"after a recovery: the fence is not over", func(c change) {
+			c.in.now = 103
+			c.s.Lease = fsm.Lease{Epoch: 4, First: 90, Last: 118, Released: true}
+		}, "a", 119, "after a recovery"},
+		{"after a recovery, in maintenance", func(c change) {
+			c.in.now, c.s.Cluster.Maintenance = 130, true
+			c.s.Lease = fsm.Lease{Epoch: 4, First: 90, Last: 118, Released: true}
+		}, "", 0, "end it"},
 		{"no configuration", func(c change) { c.s.Cluster = fsm.Cluster{}; c.in.now = 200 }, "", 0, "no configuration"},
 	} {
 		s, peers := world()
