@@ -67,6 +67,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for reason, n := range s.Refused() {
 		out.count(famAPIRefused, n, reason)
 	}
+	for reason, n := range s.cfg.Handshakes() {
+		out.count(famHandshakes, n, reason)
+	}
 	c.past.collect(v.state, out)
 }
 

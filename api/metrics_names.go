@@ -128,6 +128,7 @@ var (
 	famCanary      = counter("raft_canary_errors_total", "Test writes that this member's disk failed: it is full or broken.")
 	famProposals   = counter("raft_proposals_total", "Commands proposed by this member.")
 	famForwarded   = counter("raft_forwarded_total", "Commands of this member that were sent to a leader.")
+	famHandshakes  = counter("raft_handshakes_refused_total", "TLS handshakes at this member's raft port that were refused, by what was wrong with the certificate. Any: somebody who is no member tries, or a member's certificate has ended.", "reason")
 	famRaftRefused = counter("raft_refused_total", "Commands of this member that the state refused.")
 	famApply       = histogram("raft_apply_seconds", "Time from appending an entry here, on the leader, to its being applied: two disks and a round trip. Above 0.1 s look at the disks.")
 

@@ -175,6 +175,7 @@ func TestMetricsReference(t *testing.T) {
 	w := newWorld(t)
 	s := w.server(t)
 	s.cfg.Certificate = certificate
+	s.cfg.Handshakes = func() map[string]uint64 { return map[string]uint64{"foreign_certificate": 1} }
 	srv := listen(t, s)
 	s.Refuse(reasonRate)
 	ask(t, srv, http.MethodGet, "/cluster", "", nil)

@@ -70,8 +70,10 @@ type Config struct {
 	// Certificate is when this member's ends, and what is wrong with it or its renewal, "" for nothing. nil, or a zero time:
 	// there is none.
 	Certificate func() (ends time.Time, problem string)
-	Now         func() time.Time
-	Log         *slog.Logger
+	// Handshakes counts those that raft's side refused, by reason; nil: there is no TLS.
+	Handshakes func() map[string]uint64
+	Now        func() time.Time
+	Log        *slog.Logger
 }
 
 // Bounds of one request.
@@ -117,6 +119,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.Certificate == nil {
 		cfg.Certificate = func() (time.Time, string) { return time.Time{}, "" }
+	}
+	if cfg.Handshakes == nil {
+		cfg.Handshakes = func() map[string]uint64 { return nil }
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

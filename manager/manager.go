@@ -250,7 +250,7 @@ func (m *manager) openAPI(listener net.Listener) (stopping func(), err error) {
 		Client: m.client(), Sandbox: m.cfg.Sandbox,
 	}
 	if m.keeper != nil {
-		conf.CAs, conf.Authority, conf.Certificate = m.keeper.CAs, authority{m}, m.certificate
+		conf.CAs, conf.Authority, conf.Certificate, conf.Handshakes = m.keeper.CAs, authority{m}, m.certificate, m.keeper.Refused
 	}
 	own, err := api.ListenLocal(m.cfg.APISocket())
 	if err != nil {

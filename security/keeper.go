@@ -50,7 +50,7 @@ func Open(cfg Config) (*Keeper, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	k := &Keeper{cfg: cfg, log: cfg.Log, jitter: rand.Float64(), refused: map[string]uint64{}} //nolint:gosec // no secret
+	k := &Keeper{cfg: cfg, log: cfg.Log, jitter: rand.Float64(), refused: map[string]uint64{ReasonNone: 0, ReasonForeign: 0, ReasonExpired: 0, ReasonOther: 0}} //nolint:gosec // no secret
 	m, err := cfg.read()
 	if err != nil {
 		return nil, err
@@ -128,9 +128,8 @@ func (k *Keeper) CAs() []string {
 // Status is how a member's certificate stands.
 type Status struct {
 	Info
-	Renewed uint64            // times, by this process
-	Problem string            // why it is not as it should be; "" where it is
-	Refused map[string]uint64 // raft's handshakes, by reason
+	Renewed uint64 // times, by this process
+	Problem string // why it is not as it should be; "" where it is
 }
 
 // Status is for metrics and alarms.
@@ -138,7 +137,14 @@ func (k *Keeper) Status() Status {
 	m := k.loaded.Load()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return Status{Info: m.info(), Renewed: k.renewed, Problem: k.problem, Refused: maps.Clone(k.refused)}
+	return Status{Info: m.info(), Renewed: k.renewed, Problem: k.problem}
+}
+
+// Refused counts the handshakes that raft's side refused, by reason.
+func (k *Keeper) Refused() map[string]uint64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return maps.Clone(k.refused)
 }
 
 // troubled notes a problem; the same one again is logged no second time.

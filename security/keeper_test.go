@@ -310,8 +310,8 @@ func TestWhoIsRefused(t *testing.T) {
 	if diff := cmp.Diff(want, refused); diff != "" {
 		t.Errorf("counted:\n%s", diff)
 	}
-	if _, err := dial(t, echo(t, k.Server()), as(nil)); err == nil || k.Status().Refused[ReasonNone] != 1 {
-		t.Errorf("raft's own count: %v, %v", k.Status().Refused, err)
+	if _, err := dial(t, echo(t, k.Server()), as(nil)); err == nil || k.Refused()[ReasonNone] != 1 {
+		t.Errorf("raft's own count: %v, %v", k.Refused(), err)
 	}
 	for name, tc := range map[string]struct {
 		server *Keeper
