@@ -140,6 +140,16 @@ func nodeAddress(n *memberlist.Node) string {
 	return net.JoinHostPort(n.Addr.String(), strconv.Itoa(int(n.Port)))
 }
 
+// lastingAddress is where a manager can be found later: by the name that it goes by in the raft group, where that is a name, for
+// the address behind it may be another one then.
+func lastingAddress(n *memberlist.Node, raft string) string {
+	host, _, err := net.SplitHostPort(raft)
+	if err != nil || host == "" || net.ParseIP(host) != nil {
+		return nodeAddress(n)
+	}
+	return net.JoinHostPort(host, strconv.Itoa(int(n.Port)))
+}
+
 // leave says goodbye, bounded.
 func (g *gossip) leave() {
 	if err := g.list.Leave(leaveWait); err != nil {
@@ -335,15 +345,15 @@ func (g *gossip) saw(m *memberlist.Node, alive bool) {
 		n = &Node{ID: m.Name}
 		g.nodes[m.Name] = n
 	}
-	turned := n.Alive != alive
+	turned, at := n.Alive != alive, lastingAddress(m, mt.Raft)
 	g.looked = nil
-	if turned || n.Gossip != nodeAddress(m) {
+	if turned || n.Gossip != at {
 		select {
 		case g.moved <- struct{}{}:
 		default: // it is told already
 		}
 	}
-	n.Gossip, n.Alive, n.Left = nodeAddress(m), alive, !alive && m.State == memberlist.StateLeft
+	n.Gossip, n.Alive, n.Left = at, alive, !alive && m.State == memberlist.StateLeft
 	if alive {
 		if mt.Group != "" || mt.Incarnation != n.Incarnation {
 			n.Group = mt.Group // a beat may have told it already

@@ -3,6 +3,7 @@ package cluster
 import (
 	"encoding/json"
 	"log/slog"
+	"net"
 	"testing"
 	"time"
 
@@ -72,4 +73,16 @@ func TestViewIsTrueWhenAsked(t *testing.T) {
 	expect("back", true, 3, time.Millisecond)
 	g.saw(b, false)
 	expect("gone", false, 3, time.Millisecond)
+}
+
+// TestWhereAManagerIsFoundLater: a member that is known by a name is looked for by it, whatever its address was.
+func TestWhereAManagerIsFoundLater(t *testing.T) {
+	n := &memberlist.Node{Addr: net.ParseIP("10.0.0.7"), Port: 9060}
+	for raft, want := range map[string]string{
+		"m2.example.org:9070": "m2.example.org:9060", "10.0.0.7:9070": "10.0.0.7:9060", "[fd00::1]:9070": "10.0.0.7:9060", "": "10.0.0.7:9060", ":9070": "10.0.0.7:9060",
+	} {
+		if got := lastingAddress(n, raft); got != want {
+			t.Errorf("%q: %s, want %s", raft, got, want)
+		}
+	}
 }
