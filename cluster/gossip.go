@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"roundtable/cluster/health"
+	"roundtable/logkey"
 )
 
 const (
@@ -337,7 +338,7 @@ func (g *gossip) saw(m *memberlist.Node, alive bool) {
 	}
 	var mt meta
 	if err := json.Unmarshal(m.Meta, &mt); err != nil {
-		g.log.Warn("a manager with unreadable meta", "member", m.Name, "err", err)
+		g.log.Warn("a manager with unreadable meta", logkey.Peer, m.Name, logkey.Err, err)
 	}
 	g.mu.Lock()
 	n := g.nodes[m.Name]
@@ -364,7 +365,7 @@ func (g *gossip) saw(m *memberlist.Node, alive bool) {
 	left := n.Left
 	g.mu.Unlock()
 	if turned {
-		g.log.Info("gossip: manager", "member", m.Name, "alive", alive, "left", left)
+		g.log.Info("gossip: manager", logkey.Peer, m.Name, "alive", alive, "left", left)
 	}
 	poke(g.changed)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"roundtable/fsm"
+	"roundtable/logkey"
 	"roundtable/pulse"
 )
 
@@ -30,6 +31,7 @@ type leadership struct {
 	log       *slog.Logger
 	node      *raft.Raft // set before run
 	mu        sync.Mutex // of set
+	told      string     // who led as last logged; with mu held
 	now       atomic.Pointer[standing]
 	elections atomic.Uint64 // leaderships of this member
 	abdicated atomic.Bool   // a fatal trouble: never leading again, whatever raft says
@@ -91,12 +93,22 @@ func (l *leadership) set(s standing) {
 	if s.leading && s.term != old.term {
 		l.elections.Add(1)
 	}
-	if old.leader != s.leader || old.leading != s.leading {
-		l.log.Info("raft leadership", "leader", s.leader, "leading", s.leading, "term", l.node.CurrentTerm())
-	}
+	l.say(s.leader)
 	s.changed = make(chan struct{})
 	l.now.Store(&s)
 	close(old.changed)
+}
+
+// say logs who leads: one line when it is another one, and one when nobody is known. With l.mu held.
+func (l *leadership) say(leader string) {
+	switch leader {
+	case l.told:
+	case "":
+		l.log.Info("no leader", logkey.Leader, leader, logkey.Term, l.node.CurrentTerm(), "before", l.told)
+	default:
+		l.log.Info("new leader", logkey.Leader, leader, logkey.Term, l.node.CurrentTerm(), "before", l.told)
+	}
+	l.told = leader
 }
 
 // answerGrace is how long a leader that was asked may still answer when it is not known as the leader any more.

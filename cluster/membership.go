@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"roundtable/fsm"
+	"roundtable/logkey"
 	"roundtable/pulse"
 )
 
@@ -232,9 +233,9 @@ func (c *Cluster) tendMembership(ctx context.Context, _ time.Time) {
 		}
 		if ch, ok := planMembership(in); ok {
 			if err := c.changeMembership(ctx, ch); err != nil && ctx.Err() == nil {
-				c.log.Warn("membership not changed", "change", ch.do, "member", ch.id, "err", err)
+				c.log.Warn("membership not changed", "change", ch.do, logkey.Peer, ch.id, logkey.Err, err)
 			} else if err == nil {
-				c.log.Info("membership changed", "change", ch.do, "member", ch.id, "address", ch.address, "reason", ch.reason)
+				c.log.Info("membership changed", "change", ch.do, logkey.Peer, ch.id, "address", ch.address, "reason", ch.reason)
 				continue // the next step at once
 			}
 		}

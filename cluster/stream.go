@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"roundtable/logkey"
 )
 
 // streams owns the one listener that raft and the forwarding share, and every stream of this member: closing it ends
@@ -118,7 +120,7 @@ func (s *streams) refused(from net.Addr, member string, err error) {
 	}
 	s.mu.Unlock()
 	if !again && s.ctx.Err() == nil {
-		s.log.Warn("stream refused", "from", from.String(), "member", member, "err", err)
+		s.log.Warn("stream refused", "from", from.String(), logkey.Peer, member, logkey.Err, err)
 	}
 }
 

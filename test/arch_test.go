@@ -22,17 +22,18 @@ var siblings = map[string][]string{
 	"chain":           {},
 	"pulse":           {},
 	"meter":           {},
+	"logkey":          {},
 	"clock":           {},
 	"durable":         {},
 	"security":        {"durable"},
 	"fsm":             {"chain"},
-	"cluster":         {"chain", "fsm", "pulse", "meter", "durable", "cluster/health"},
+	"cluster":         {"chain", "fsm", "pulse", "meter", "logkey", "durable", "cluster/health"},
 	"cluster/health":  {"chain"},
-	"cluster/control": {"chain", "fsm", "meter", "cluster/health"},
-	"node":            {"chain", "pulse", "meter", "clock"},
+	"cluster/control": {"chain", "fsm", "meter", "logkey", "cluster/health"},
+	"node":            {"chain", "pulse", "meter", "logkey", "clock"},
 	"backup":          {"chain"},
 	"test/baseline":   {}, // what it shows must not be due to code of ours
-	"api":             {"chain", "fsm", "meter", "security", "cluster", "cluster/health", "cluster/control"},
+	"api":             {"chain", "fsm", "meter", "logkey", "security", "cluster", "cluster/health", "cluster/control"},
 }
 
 // only says which folders may import what others must not: raft is the business of cluster (and of the baseline that the

@@ -146,7 +146,6 @@ func (c *handoffMember) stop(ctx context.Context, s *fsm.State, o fsm.Operation)
 		}, "")
 		cancel()
 		if err == nil {
-			c.log.Info("lease handed over", "to", target.ID, "epoch", l.Epoch+1, "signed", signed)
 			return nil
 		}
 		current, _ := c.cluster.View()

@@ -14,6 +14,7 @@ import (
 	"roundtable/chain"
 	"roundtable/cluster/health"
 	"roundtable/fsm"
+	"roundtable/logkey"
 )
 
 // graceSlots is how long a new leader waits after its barrier before it grants a lease that was not released: the holder's
@@ -44,6 +45,9 @@ type leaseDecision struct {
 	reason string
 }
 
+// heldReason is planLease's where there is nothing to do.
+const heldReason = "the lease is held"
+
 // planLease decides whether to grant the lease, and to whom. Clocks and reports decide liveness only: the state accepts a
 // grant only beyond the range it has, so a wrong decision here can cost slots and never a double signature.
 func planLease(in leaseInput) leaseDecision {
@@ -53,7 +57,7 @@ func planLease(in leaseInput) leaseDecision {
 	case s.Cluster.Name == "":
 		return leaseDecision{reason: "the cluster has no configuration yet"}
 	case l.Open() && holder.Incarnation == l.Incarnation && in.now < l.Last:
-		return leaseDecision{reason: "the lease is held"}
+		return leaseDecision{reason: heldReason}
 	case in.jumped:
 		return leaseDecision{reason: "the leader's clock jumped"}
 	// A first slot far in the future, once granted, could never be taken back.
@@ -195,21 +199,25 @@ func (c *leaseController) Reconcile(ctx context.Context, s *fsm.State) (time.Dur
 	defer cancel()
 	_, err := c.cluster.Propose(ctx, *d.grant, "")
 	if refused(err) {
-		return c.untilSlot(in.now + 1), nil
-	}
-	if err == nil {
-		c.log.Info("lease granted", "holder", d.grant.Holder, "epoch", d.grant.Epoch, "first", d.grant.First, "last", d.grant.Last, "reason", d.reason)
+		err = nil
 	}
 	return c.untilSlot(in.now + 1), err
 }
 
-// noteReason keeps the reason for the status and logs a new one.
+// noteReason keeps the reason for the status, and logs why nobody has the lease where that is news: how far a head is behind
+// changes with each slot, and is none.
 func (c *leaseController) noteReason(d leaseDecision) {
 	c.leaseReason.Store(&d.reason)
-	if d.grant == nil && d.reason != c.said {
-		c.log.Info("lease not granted", "reason", d.reason)
+	gist := strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}, d.reason)
+	if d.grant == nil && d.reason != heldReason && gist != c.said {
+		c.log.Info("lease not granted", logkey.Reason, d.reason)
 	}
-	c.said = d.reason
+	c.said = gist
 }
 
 var errJumped = errors.New("the leader's clock jumped: it gives no slots any more")

@@ -62,6 +62,7 @@ type Manager struct {
 	doubled     atomic.Uint64 // blocks of ours that were not ours to be
 	extensions  *meter.Histogram
 	unextended  atomic.Uint64 // extensions that did not come through
+	leaving     atomic.Uint64 // epoch of the newest release that was logged
 	leaseReason atomic.Pointer[string]
 }
 
@@ -138,6 +139,7 @@ func (m *Manager) Run(ctx context.Context) {
 		wg.Go(func() { m.run(ctx, c, wakes...) })
 	}
 	start(&memberController{Manager: m, log: m.log})
+	start(&chronicle{Manager: m, log: m.log})
 	if m.node == nil {
 		start(&reportController{Manager: m})
 		wg.Wait()

@@ -70,9 +70,6 @@ func (c *memberController) Reconcile(ctx context.Context, s *fsm.State) (time.Du
 	if errors.Is(err, fsm.ErrFinalizer) && c.onFatal != nil {
 		c.onFatal(err) // a paused node still votes: this one must not run
 	}
-	if err == nil && (!known || have.Incarnation != want.Incarnation) {
-		c.log.Info("joined", "member", c.id)
-	}
 	return 0, err
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"roundtable/chain"
 	"roundtable/fsm"
+	"roundtable/logkey"
 )
 
 // silentSlots is how many slots of ours in a row may come and go unsigned before the holder gives the lease away: a node
@@ -145,7 +146,9 @@ func (c *releaseController) Reconcile(ctx context.Context, s *fsm.State) (time.D
 func (m *Manager) release(ctx context.Context, l fsm.Lease, reason string) error {
 	rec := m.gate.Close(l.Epoch)
 	signed, block := leftover(l, rec, m.slotNow())
-	m.log.Warn("releasing the lease", "epoch", l.Epoch, "signed", signed, "reason", reason)
+	if m.leaving.Swap(l.Epoch) != l.Epoch { // it is tried until the state shows it
+		m.log.Info("giving the lease up", logkey.Epoch, l.Epoch, "signed", signed, logkey.Reason, reason)
+	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	_, err := m.cluster.Propose(ctx, fsm.Release{Epoch: l.Epoch, Incarnation: m.incarnation, Signed: signed, Block: block, Reason: reason}, "")

@@ -11,6 +11,7 @@ import (
 
 	"roundtable/chain"
 	"roundtable/clock"
+	"roundtable/logkey"
 	"roundtable/meter"
 	"roundtable/node/k1"
 )
@@ -160,7 +161,7 @@ func (g *Gate) Permit(p Permit) {
 		return
 	}
 	if p.Epoch != g.permit.Epoch {
-		g.cfg.Log.Info("gate permit", "epoch", p.Epoch, "first", p.First, "last", p.Last, "before", g.permit.Epoch)
+		g.cfg.Log.Debug("gate permit", "epoch", p.Epoch, "first", p.First, "last", p.Last, "before", g.permit.Epoch)
 	}
 	g.newest = max(g.newest, p.Epoch)
 	g.permit = p
@@ -176,7 +177,7 @@ func (g *Gate) Close(epoch uint64) Signed {
 	last := g.lastOf(epoch)
 	if epoch > g.closed {
 		g.closed = epoch
-		g.cfg.Log.Info("gate closed", "epoch", epoch, "signed", last.Slot, "num", last.Num)
+		g.cfg.Log.Debug("gate closed", "epoch", epoch, "signed", last.Slot, "num", last.Num)
 		g.notify()
 	}
 	return last
@@ -222,7 +223,7 @@ func (g *Gate) Produced(num uint32, id string, slot chain.Slot) error {
 	}
 	if err != nil {
 		g.count.mismatches.Add(1)
-		g.cfg.Log.Error("produced block does not agree with the gate", "error", err, "slot", slot, "num", num, "id", id)
+		g.cfg.Log.Error("produced block does not agree with the gate", logkey.Err, err, "slot", slot, "num", num, "id", id)
 		return err
 	}
 	if len(id) > len(r.ID) {

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"roundtable/logkey"
 )
 
 const (
@@ -162,7 +164,7 @@ func (g *Gate) refuse(c *net.UnixConn, q request, why error) {
 func (g *Gate) answer(c *net.UnixConn, b []byte) {
 	_ = c.SetWriteDeadline(time.Now().Add(answerTimeout)) // an error shows in the write
 	if _, err := c.Write(b); err != nil {
-		g.cfg.Log.Warn("the node did not take the gate's answer", "error", err)
+		g.cfg.Log.Warn("the node did not take the gate's answer", logkey.Err, err)
 	}
 	_ = c.Close()
 }
