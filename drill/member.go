@@ -132,6 +132,9 @@ func (s *Sandbox) crashes() (list []string) {
 // Running reports whether the manager's process runs.
 func (m *Member) Running() bool { return m.remote || m.process != nil && m.process.running() }
 
+// PID is the process id of the manager as it was started last; 0 before that.
+func (m *Member) PID() int { return int(m.pid.Load()) }
+
 // P2P is the address of the member's node for other nodes.
 func (m *Member) P2P() string { return m.p2pBind() }
 

@@ -65,6 +65,7 @@ type Member struct {
 	gossip  int
 	http    int // of its node
 	p2p     int
+	client  *http.Client // of the sandbox
 	process *process
 	remote  bool         // it runs in a container: whoever started it ends it
 	pid     atomic.Int64 // of process, for the wire
@@ -164,6 +165,7 @@ func (s *Sandbox) layOut() error {
 		return err
 	}
 	for _, m := range s.Members {
+		m.client = s.http
 		if err := s.system.writeConfig(s, m, keyFile); err != nil {
 			return err
 		}

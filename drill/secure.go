@@ -69,9 +69,9 @@ func (s *Sandbox) Token(role string) string {
 	return s.secure.tokens[role]
 }
 
-// Client asks the members' APIs, and their nodes, as an operator does: over TLS by the cluster's CA, with a token that may
+// Client asks the member's API and node as an operator does: of a cluster with TLS by its CA, with a token that may do
 // everything where the request has none of its own.
-func (s *Sandbox) Client() *http.Client { return s.http }
+func (m *Member) Client() *http.Client { return m.client }
 
 // credentials makes a client one of a cluster with TLS.
 func (s *Sandbox) credentials(t *http.Transport) http.RoundTripper {

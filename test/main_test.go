@@ -202,7 +202,7 @@ func ask(ctx context.Context, m *drill.Member, method, path, body string) (answe
 		return answer{}, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := m.Client().Do(req)
 	if err != nil {
 		return answer{}, err
 	}
@@ -298,7 +298,7 @@ func (b *box) flows(ctx context.Context, m *drill.Member) error {
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := m.Client().Do(req)
 	if err != nil {
 		return err
 	}
