@@ -111,8 +111,8 @@ func (f *follower) stream(ctx context.Context, s *server) (took bool, err error)
 	if f.lost {
 		f.err.line("%s goes on", s.name)
 	}
-	f.learn(ctx, s)
 	silence.Stop()
+	f.learn(ctx, s)
 	silence = hurry(f.silence)
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(nil, maxEvent)

@@ -46,6 +46,6 @@ func (a *app) handoffCommand() *cobra.Command {
 	}))
 	cmd.Flags().StringVar(&to, "to", "", "the member that is to produce; default: the best fit standby")
 	cmd.Flags().StringVar(&when, "when", "safe", "safe: in the gap after our window; now: at the next block")
-	_ = cmd.RegisterFlagCompletionFunc("to", a.completeMembers) // fails only without the flag
+	_ = cmd.RegisterFlagCompletionFunc("to", a.completeMember) // fails only without the flag
 	return cmd
 }
