@@ -36,7 +36,7 @@ type RaftPeer struct {
 	ID           string `json:"id"`
 	Address      string `json:"address"`
 	Suffrage     string `json:"suffrage"` // "voter", "nonvoter"
-	Alive        bool   `json:"alive"`    // by gossip; this member itself always
+	Alive        bool   `json:"alive"`    // gossip heard it lately; this member itself always
 	AppliedIndex uint64 `json:"applied_index"`
 }
 
@@ -92,10 +92,13 @@ func (c *Cluster) Raft() RaftStatus {
 	if d, ok := c.lastContact(); ok {
 		s.LastContactMs = d.Milliseconds()
 	}
-	nodes := c.gossip.snapshot()
+	nodes, now := c.gossip.snapshot(), c.cfg.Now()
 	for _, p := range c.servers() {
 		id := string(p.ID)
-		peer := RaftPeer{ID: id, Address: string(p.Address), Suffrage: strings.ToLower(p.Suffrage.String()), Alive: nodes[id].Alive, AppliedIndex: nodes[id].Applied}
+		n := nodes[id]
+		// Who is alone takes long to call everybody dead: that nothing was heard of late is known at once.
+		alive := n.Alive && now.Sub(n.Seen) < freshFor
+		peer := RaftPeer{ID: id, Address: string(p.Address), Suffrage: strings.ToLower(p.Suffrage.String()), Alive: alive, AppliedIndex: n.Applied}
 		if id == c.cfg.ID {
 			peer.Alive, peer.AppliedIndex = true, s.AppliedIndex
 		}

@@ -31,7 +31,7 @@ func BenchmarkAPIReads(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	s, err := drill.NewSandbox(drill.Options{Dir: dir, Roundtable: filepath.Join(built, "roundtable"), Nodeos: filepath.Join(built, "simnodeos")})
 	if err != nil {
 		b.Fatal(err)
