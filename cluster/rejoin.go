@@ -8,16 +8,18 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 )
 
-// join looks for the others: through the configured addresses until one answers, then for every manager that is known
-// and not heard, for ever. What was known survives a restart in a file, so that the first manager, which has nobody to
-// join, finds the others again.
+// join looks for the others, for ever: at the configured addresses where nobody is known to be, and for every manager that is
+// known and not heard. What was known survives a restart in a file, so that the first manager, which has nobody to join, finds
+// the others again; and they look for it, for at its first start it knows nobody.
 func (g *gossip) join(ctx context.Context) {
 	wait := rejoinEvery / 4
 	said := false
+	answered := map[string]time.Time{} // when a configured address did
 	for {
-		targets := g.missing()
+		targets := g.missing(answered)
 		if len(targets) == 0 {
 			wait = rejoinEvery
 		}
@@ -27,6 +29,7 @@ func (g *gossip) join(ctx context.Context) {
 				return
 			}
 			if err == nil && n > 0 {
+				answered[t] = time.Now()
 				wait = rejoinEvery / 4
 				continue
 			}
@@ -45,14 +48,18 @@ func (g *gossip) join(ctx context.Context) {
 	}
 }
 
+// answeredFor is how long a configured address that answered is not tried again although nobody is known by it: a member may
+// go by another name.
+const answeredFor = time.Minute
+
 // missing lists the addresses worth trying now.
-func (g *gossip) missing() []string {
+func (g *gossip) missing(answered map[string]time.Time) []string {
 	var targets []string
-	if g.alone() {
-		for _, a := range g.cfg.Join {
-			if a != g.address() {
-				targets = append(targets, a)
-			}
+	alone := g.alone()
+	known := g.living()
+	for _, a := range g.cfg.Join {
+		if !known[a] && (alone || time.Since(answered[a]) > answeredFor) {
+			targets = append(targets, a)
 		}
 	}
 	g.mu.Lock()
@@ -69,6 +76,20 @@ func (g *gossip) missing() []string {
 	}
 	slices.Sort(targets)
 	return slices.Compact(targets)
+}
+
+// living are the addresses by which the living are known, ours among them.
+func (g *gossip) living() map[string]bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	known := map[string]bool{g.cfg.GossipAdvertise: true}
+	for id, n := range g.live {
+		known[nodeAddress(&n)] = true
+		if o := g.nodes[id]; o != nil {
+			known[o.Gossip] = true
+		}
+	}
+	return known
 }
 
 // alone reports whether gossip knows nobody else that is alive.
