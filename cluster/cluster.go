@@ -141,7 +141,7 @@ func (c *Cluster) open() error {
 func (c *Cluster) openGroup(existing bool) (founder bool, err error) {
 	recovering, err := storedText(c.stores.Stable, recoveringKey)
 	if err == nil && recovering != "" {
-		return false, &ConfigError{"a recovery of this home was begun and not finished", "run roundtable recover again, as before"}
+		return false, &ConfigError{"a recovery of this home was begun and not finished", "run the same command again: roundtable recover"}
 	}
 	group, gerr := storedText(c.stores.Stable, groupKey)
 	if err = errors.Join(err, gerr); err != nil {

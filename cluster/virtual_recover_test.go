@@ -98,7 +98,9 @@ func TestVirtualRecover(t *testing.T) {
 				return err
 			}
 		}
-		if err := w.until("three voters", func() bool { return w.voters() == "m3 voter,m1 voter,m2 voter," || w.voters() == "m3 voter,m2 voter,m1 voter," }); err != nil {
+		if err := w.until("three voters", func() bool {
+			return w.voters() == "m3 voter,m1 voter,m2 voter," || w.voters() == "m3 voter,m2 voter,m1 voter,"
+		}); err != nil {
 			return fmt.Errorf("%w: %s", err, w.voters())
 		}
 		for _, id := range w.ids {

@@ -123,6 +123,9 @@ func (m *manager) open(ctx context.Context) error {
 		return err
 	}
 	m.stack.push("home", time.Second, func(context.Context) error { return unlock() })
+	if err := mayStart(c); err != nil {
+		return err
+	}
 	listener, err := listenAPI(ctx, c.Manager.API)
 	if err != nil {
 		return err

@@ -83,7 +83,7 @@ func rootCommand(m machine) *cobra.Command {
 		"look": {a.statusCommand(), a.membersCommand(), a.leaseCommand(), a.roundCommand(), a.raftCommand(), a.operationsCommand(), a.historyCommand(), a.eventsCommand()},
 		"act":  {a.handoffCommand(), a.maintenanceCommand(), a.leaderCommand(), a.configCommand(), a.tokenCommand()},
 		"run": {
-			a.initCommand(), withExample(runCommand(), "roundtable run --home /var/lib/roundtable"), a.certificateCommand(), a.healthcheckCommand(),
+			a.initCommand(), withExample(runCommand(), "roundtable run --home /var/lib/roundtable"), a.certificateCommand(), a.healthcheckCommand(), a.recoverCommand(),
 		},
 		"prove": {withExample(sandboxCommand(), "roundtable sandbox --for 1m\nroundtable sandbox --demo"), withExample(drillCommand(), "roundtable drill handoff --runs 50")},
 		"self":  {a.contextCommand(), a.versionCommand()},
