@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"roundtable/drill"
+	"roundtable/fsm"
 )
 
 // TestNodeDiesWithItsManager kills a holder's manager alone: the kernel ends its node by the parent-death signal, for
@@ -72,6 +74,48 @@ func TestSIGTERMIsAHandoff(t *testing.T) {
 		}
 		b.settle()
 	}
+	if r := b.check(); r.Missed.Total != 0 {
+		t.Errorf("%d of %d slots were missed", r.Missed.Total, r.SlotsDue)
+	}
+}
+
+// TestNotReadyBeforeTheStop: a manager that was told to stop says so first, then hands production over with its API still
+// there, and takes no change meanwhile.
+func TestNotReadyBeforeTheStop(t *testing.T) {
+	t.Parallel()
+	b := start(t, drill.Options{})
+	holder := b.member(b.overview().Holder())
+	put(t, b.hold, fsm.StepStop) // the handoff goes no further for now
+	stopped := make(chan error, 1)
+	go func() { stopped <- b.StopManager(t.Context(), holder) }()
+	says := func(method, path, body string, status int, text string) func(context.Context) error {
+		return func(ctx context.Context) error {
+			a, err := ask(ctx, holder, method, path, body)
+			if err == nil && (a.status != status || !strings.Contains(string(a.body), text)) {
+				err = fmt.Errorf("%s: %d %s", path, a.status, a.body)
+			}
+			return err
+		}
+	}
+	eventually(t, 5*time.Second, "not ready", says(http.MethodGet, "/health/ready", "", http.StatusServiceUnavailable, "stopping"))
+	for _, f := range []func(context.Context) error{
+		says(http.MethodGet, "/health/live", "", http.StatusOK, "ok"),
+		says(http.MethodGet, "/cluster", "", http.StatusOK, "handoff"),
+		says(http.MethodPost, "/cluster/maintenance", `{"on":true}`, http.StatusServiceUnavailable, "closing"),
+	} {
+		eventually(t, 5*time.Second, "the API until production is handed over", f)
+	}
+	if err := os.Remove(b.hold); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+	eventually(t, 10*time.Second, "another holder", b.one)
+	if err := b.StartMember(holder); err != nil {
+		t.Fatal(err)
+	}
+	b.settle()
 	if r := b.check(); r.Missed.Total != 0 {
 		t.Errorf("%d of %d slots were missed", r.Missed.Total, r.SlotsDue)
 	}
