@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"roundtable/logkey"
 	"roundtable/pulse"
 )
 
@@ -55,7 +56,7 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	c := &Cluster{cfg: cfg, log: cfg.Log.With("part", "cluster"), stores: cfg.Stores, closed: make(chan struct{})}
+	c := &Cluster{cfg: cfg, log: cfg.Log.With(logkey.Part, "cluster"), stores: cfg.Stores, closed: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.count.begin()
 	c.leadership = newLeadership(c.log)
@@ -78,7 +79,7 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 }
 
 func (c *Cluster) open() error {
-	hlog := raftLogger(c.cfg.Log.With("part", "raft"))
+	hlog := raftLogger(c.cfg.Log.With(logkey.Part, "raft"))
 	if c.stores.Log == nil {
 		s, err := fileStores(c.cfg.Dir, hlog, false)
 		if err != nil {

@@ -90,7 +90,7 @@ type gossip struct {
 
 func openGossip(cfg Config, local func() meta, fill func() beat, banned func(id string) bool) (*gossip, error) {
 	g := &gossip{
-		id: cfg.ID, cfg: cfg, log: cfg.Log.With("part", "gossip"), local: local, beat: fill, banned: banned,
+		id: cfg.ID, cfg: cfg, log: cfg.Log.With(logkey.Part, "gossip"), local: local, beat: fill, banned: banned,
 		changed: make(chan struct{}, 1), publish: make(chan struct{}, 1), groups: make(chan string, 1),
 		nodes: map[string]*Node{}, live: map[string]memberlist.Node{}, moved: make(chan struct{}, 1), peers: map[string]health.Peer{},
 	}

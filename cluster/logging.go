@@ -72,7 +72,7 @@ func (s *slogSink) Accept(name string, level hclog.Level, msg string, args ...an
 		}
 	}
 	if name != "" {
-		args = append(args, "part", name)
+		args = append(args, "source", name)
 	}
 	s.log.Log(ctx, lv, strings.TrimPrefix(msg, "memberlist: "), args...)
 }

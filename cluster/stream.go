@@ -50,7 +50,7 @@ func listenStreams(cfg Config) (*streams, error) {
 	if err != nil {
 		return nil, &ConfigError{fmt.Sprintf("cannot listen for raft at %s: %v", cfg.RaftBind, err), "is another manager running, or the port taken? choose another one under [manager] raft"}
 	}
-	s := &streams{id: cfg.ID, advertise: cfg.RaftAdvertise, network: cfg.Network, tls: cfg.TLS, log: cfg.Log, listener: l, raft: make(chan net.Conn), regroup: make(chan struct{}, 1), open: map[net.Conn]struct{}{}}
+	s := &streams{id: cfg.ID, advertise: cfg.RaftAdvertise, network: cfg.Network, tls: cfg.TLS, log: cfg.Log.With(logkey.Part, "cluster"), listener: l, raft: make(chan net.Conn), regroup: make(chan struct{}, 1), open: map[net.Conn]struct{}{}}
 	if s.advertise == "" {
 		s.advertise = l.Addr().String()
 	}

@@ -18,6 +18,7 @@ import (
 	"roundtable/clock"
 	"roundtable/cmd/roundtable/config"
 	"roundtable/durable"
+	"roundtable/logkey"
 	"roundtable/node"
 	"roundtable/node/gate"
 )
@@ -61,9 +62,9 @@ func openLocal(ctx context.Context, c *config.Config, moved *clock.Clock, now fu
 	if l.client, err = node.NewClient(node.ClientConfig{Addr: c.Node.HTTP}); err != nil {
 		return l, err
 	}
-	l.pipeline = node.NewPipeline(node.PipelineConfig{Log: log.With("part", "nodeos"), OnEvent: l.event})
+	l.pipeline = node.NewPipeline(node.PipelineConfig{Log: log.With(logkey.Part, "nodeos"), OnEvent: l.event})
 	l.gate, err = gate.New(gate.Config{
-		Socket: c.Socket(), Producers: c.Node.Producers, Signer: signer, SignTimeout: c.Signer.Timeout.D(), Now: now, WallShift: moved.Shift, Log: log.With("part", "gate"),
+		Socket: c.Socket(), Producers: c.Node.Producers, Signer: signer, SignTimeout: c.Signer.Timeout.D(), Now: now, WallShift: moved.Shift, Log: log.With(logkey.Part, "gate"),
 		Savanna:   func() bool { v, _ := l.monitor.View(); return v.Savanna },
 		OnLine:    func(line []byte) { l.pipeline.Line("stdout", line) },
 		OnRefused: func(r gate.Refusal) { l.refused(ctx, r) },
@@ -83,14 +84,14 @@ func openLocal(ctx context.Context, c *config.Config, moved *clock.Clock, now fu
 		Path: c.Node.Path, ConfigDir: c.Node.ConfigDir, DataDir: c.Node.DataDir, Args: c.Node.Args, Env: nodeEnv(os.Environ(), c.Node.Env),
 		Pipeline: l.pipeline, Client: l.client, Prepare: prepare, Stdout: l.gate.Open,
 		StopTimeout: c.Node.StopTimeout.D(), Budget: node.Budget{Exits: c.Node.CrashBudget, Window: c.Node.CrashWindow.D()},
-		Log: log.With("part", "node"), Now: now,
+		Log: log.With(logkey.Part, "node"), Now: now,
 	})
 	if err != nil {
 		return l, err
 	}
 	l.node = &localNode{client: l.client, supervisor: l.supervisor, configured: c.Node.Peers, producers: c.Node.Producers, keys: signer.Keys(), finalizers: func() []string { return *l.bls.Load() }, now: now}
 	l.monitor = node.NewMonitor(node.MonitorConfig{
-		Client: l.client, Watch: l.supervisor.Watch, Producers: c.Node.Producers, Log: log.With("part", "node"), Now: now,
+		Client: l.client, Watch: l.supervisor.Watch, Producers: c.Node.Producers, Log: log.With(logkey.Part, "node"), Now: now,
 		OnBlock: func(info node.BlockInfo) {
 			b := info.Block()
 			l.node.saw(b)

@@ -19,6 +19,7 @@ import (
 	"roundtable/cluster/control"
 	"roundtable/cmd/roundtable/config"
 	"roundtable/fsm"
+	"roundtable/logkey"
 	"roundtable/security"
 )
 
@@ -138,7 +139,7 @@ func (m *manager) open(ctx context.Context) error {
 		ID: c.Manager.ID, Incarnation: m.incarnation, Raft: c.RaftAddr(), API: c.APIURL(), Priority: c.Manager.Priority, NoFailover: c.Manager.NoFailover,
 		Witness: c.Manager.Witness, EntryVersion: fsm.EntryVersion, Version: m.opts.Version, Fence: c.Node.Fence, Started: m.opts.Now().UnixMilli(),
 	}
-	conf := control.Config{OnFatal: m.fail, Now: m.opts.Now, MinSlots: uint64(c.Raft.MinSlots()), Log: m.log.With("part", "control")}
+	conf := control.Config{OnFatal: m.fail, Now: m.opts.Now, MinSlots: uint64(c.Raft.MinSlots()), Log: m.log.With(logkey.Part, "control")}
 	conf.Last = lastSettings(c.Manager.Home, m.log)
 	conf.Keep = func(s control.Settings) error { return keepSettings(c.Manager.Home, s) }
 	if c.Sandbox {
@@ -226,7 +227,7 @@ func (m *manager) openCluster(ctx context.Context) error {
 		RaftBind: c.Manager.Raft, RaftAdvertise: c.RaftAddr(), GossipBind: c.Manager.Gossip, GossipAdvertise: c.GossipAddr(), Join: c.Manager.Join,
 		GossipKey: m.gossipKey, Heartbeat: c.Raft.Heartbeat.D(), Election: c.Raft.Election.D(),
 		SnapshotThreshold: uint64(c.Raft.SnapshotThreshold), TrailingLogs: uint64(c.Raft.TrailingLogs),
-		Admit: m.control.Admit, OnFatal: m.fail, Now: m.opts.Now, Log: m.log.With("part", "cluster"),
+		Admit: m.control.Admit, OnFatal: m.fail, Now: m.opts.Now, Log: m.log,
 	}
 	if m.keeper != nil {
 		conf.TLS = m.keeper
@@ -249,7 +250,7 @@ func (m *manager) openCluster(ctx context.Context) error {
 // openAPI serves the API. stopping makes it say that this manager is not ready any more.
 func (m *manager) openAPI(listener net.Listener) (stopping func(), err error) {
 	conf := api.Config{
-		Self: m.cfg.Manager.ID, Version: m.opts.Version, Cluster: m.cluster, Control: m.control, Now: m.opts.Now, Log: m.log.With("part", "api"),
+		Self: m.cfg.Manager.ID, Version: m.opts.Version, Cluster: m.cluster, Control: m.control, Now: m.opts.Now, Log: m.log.With(logkey.Part, "api"),
 		Client: m.client(), Sandbox: m.cfg.Sandbox,
 	}
 	if m.keeper != nil {

@@ -14,6 +14,7 @@ import (
 
 	"roundtable/api"
 	"roundtable/cmd/roundtable/config"
+	"roundtable/logkey"
 	"roundtable/security"
 )
 
@@ -32,7 +33,7 @@ func (m *manager) openSecurity() error {
 	}
 	m.keeper, err = security.Open(security.Config{
 		Files: Files(c), Member: c.Manager.ID, Hosts: c.Hosts(), Renew: c.TLS.Renew, Ask: m.askCertificate,
-		Now: m.opts.Now, Log: m.log.With("part", "tls"),
+		Now: m.opts.Now, Log: m.log.With(logkey.Part, "tls"),
 	})
 	if err != nil {
 		return fmt.Errorf("manager: tls: %w (hint: look at it with: roundtable certificate show)", err)

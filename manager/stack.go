@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"roundtable/logkey"
 )
 
 // stack closes what was opened, in the reverse order. Each part has a name for the log and a bound of its own; one that
@@ -51,9 +53,9 @@ func (s *stack) close(ctx context.Context) error {
 		cancel()
 		if err != nil {
 			all = errors.Join(all, fmt.Errorf("close %s: %w", p.name, err))
-			s.log.Warn("closed with an error", "part", p.name, "after", time.Since(since).Round(time.Millisecond), "err", err)
+			s.log.Warn("closed with an error", logkey.Part, p.name, "after", time.Since(since).Round(time.Millisecond), "err", err)
 			continue
 		}
-		s.log.Info("closed", "part", p.name, "after", time.Since(since).Round(time.Millisecond))
+		s.log.Info("closed", logkey.Part, p.name, "after", time.Since(since).Round(time.Millisecond))
 	}
 }
