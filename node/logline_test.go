@@ -150,6 +150,7 @@ func TestMask(t *testing.T) {
 		"x=KEY:PVT_BLS_abc":                                              "x=KEY:***",
 		"KEOSD:unix:///run/x.sock EOS5":                                  "KEOSD:unix:///run/x.sock EOS5",
 		"block 5Kabc":                                                    "block 5Kabc",
+		"] Non-default options: http-alias = secret, plugin = x":         "] Non-default options: ***",
 	} {
 		if got := Mask(in); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
