@@ -7,7 +7,7 @@ LINT_VER    := v2.15.0
 LINT        := $(TOOLS)/golangci-lint-$(LINT_VER)
 export CGO_ENABLED ?= 0
 
-.PHONY: all build image demo test lint vet bench bench-lease bench-gate bench-raft bench-api drill sim sim-day mutants clean
+.PHONY: all build image compose-up compose-down compose-drill demo test lint vet bench bench-lease bench-gate bench-raft bench-api drill sim sim-day mutants clean
 
 all: build
 
@@ -23,6 +23,22 @@ BASE  ?= empty
 image: build
 	deploy/image/lay-out.sh
 	docker build --quiet --build-arg BASE=$(BASE) --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) --tag $(IMAGE) .
+
+# The cluster of docker-compose.yml: up, down (volumes stay; `docker compose down -v` takes the homes as well), and proved in
+# real containers: a handoff, docker kill, network disconnect and restarts, in a project of its own that is removed again.
+COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+export ROUNDTABLE_IMAGE = $(IMAGE)
+compose-up: image
+	$(COMPOSE) up -d
+	@echo "See it:      $(COMPOSE) exec m1 roundtable status"
+	@echo "Hand over:   $(COMPOSE) exec m1 roundtable handoff --wait"
+	@echo "With Prometheus and Grafana: $(COMPOSE) --profile observability up -d"
+
+compose-down:
+	$(COMPOSE) --profile observability down
+
+compose-drill: image
+	bin/roundtable drill compose --image $(IMAGE) --json bin/compose-drill.json
 
 # The main job in a minute: three managers, two handoffs, a kill, and the ledgers' verdict.
 demo: build

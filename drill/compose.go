@@ -10,16 +10,17 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
+	"syscall"
 	"time"
 )
 
 // Compose is a cluster of real containers, as docker-compose.yml describes it: the managers m1, m2, m3 on a network of their
-// own, a one-shot service "init" that lays out their homes and says the tokens.
+// own, a one-shot service "init" that lays out their homes and the tokens.
 type Compose struct {
 	File    string // docker-compose.yml
 	Project string // of compose: its containers, networks and volumes have it in their names
@@ -61,6 +62,7 @@ func (c *Compose) open(ctx context.Context) error {
 func run1(ctx context.Context, env []string, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a ^C is the drill's, which then cleans up
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
@@ -80,21 +82,21 @@ func (c *Compose) command(ctx context.Context, args ...string) (string, error) {
 	return run1(ctx, env, c.tool[0], all...)
 }
 
-// up starts everything.
+// up starts everything. Where that failed, what was made of it is known all the same, for its logs.
 func (c *Compose) up(ctx context.Context) error {
-	if _, err := c.command(ctx, "up", "-d"); err != nil {
-		return err
-	}
+	_, all := c.command(ctx, "up", "-d")
 	for _, service := range append([]string{"init"}, services...) {
 		id, err := c.command(ctx, "ps", "-a", "-q", service)
+		if err == nil && id == "" {
+			err = fmt.Errorf("drill: compose made no container for %s", service)
+		}
 		if err != nil {
-			return err
+			all = errors.Join(all, err)
+			continue
 		}
-		if c.containers[service] = id; id == "" {
-			return fmt.Errorf("drill: compose made no container for %s", service)
-		}
+		c.containers[service] = id
 	}
-	return nil
+	return all
 }
 
 // down removes everything, volumes as well.
@@ -112,7 +114,7 @@ func (c *Compose) inspect(ctx context.Context, service string) (v struct {
 	}
 	NetworkSettings struct {
 		Ports    map[string][]struct{ HostPort string }
-		Networks map[string]struct{}
+		Networks map[string]struct{ IPAddress netip.Addr }
 	}
 }, err error) {
 	text, err := c.docker(ctx, "inspect", "--format", "{{json .}}", c.containers[service])
@@ -141,6 +143,33 @@ func (c *Compose) healthy(ctx context.Context, service string) error {
 		err = fmt.Errorf("drill: the container of %s is %s, %s", service, v.State.Status, cmp.Or(v.State.Health.Status, "without a health check"))
 	}
 	return err
+}
+
+// renew removes the containers of all members, in order, and makes new ones on the same volumes, in this order.
+func (c *Compose) renew(ctx context.Context, order []string) error {
+	if _, err := c.command(ctx, append([]string{"rm", "--stop", "--force"}, order...)...); err != nil {
+		return err
+	}
+	for _, service := range order {
+		if _, err := c.command(ctx, "up", "-d", "--no-deps", service); err != nil {
+			return err
+		}
+		id, err := c.command(ctx, "ps", "-a", "-q", service)
+		if err != nil {
+			return err
+		}
+		c.containers[service] = id
+	}
+	return nil
+}
+
+// address is where a member is on its network.
+func (c *Compose) address(ctx context.Context, service string) (netip.Addr, error) {
+	v, err := c.inspect(ctx, service)
+	for _, n := range v.NetworkSettings.Networks {
+		return n.IPAddress, err
+	}
+	return netip.Addr{}, errors.Join(err, fmt.Errorf("drill: the container of %s is in no network", service))
 }
 
 // network is the one network that the members share.
@@ -204,9 +233,6 @@ func (c *Compose) logs(ctx context.Context) error {
 	return all
 }
 
-// tokenLine is how init says a token that may operate the cluster.
-var tokenLine = regexp.MustCompile(`(?m)^\W*operate\W.*?\b(rt1_[0-9A-Za-z_-]+)`)
-
 // client asks the members as an operator does: with a token, over TLS by the cluster's CA.
 func (c *Compose) client(ctx context.Context) (*http.Client, error) {
 	ca := filepath.Join(c.Dir, "ca.pem")
@@ -221,15 +247,15 @@ func (c *Compose) client(ctx context.Context) (*http.Client, error) {
 	if !config.RootCAs.AppendCertsFromPEM(pem) {
 		return nil, errors.New("drill: ca.pem of m1 holds no certificate")
 	}
-	said, err := c.docker(ctx, "logs", c.containers["init"])
-	if err != nil {
+	file := filepath.Join(c.Dir, "operate.token")
+	if _, err := c.docker(ctx, "cp", c.containers["init"]+":/homes/tokens/operate.token", file); err != nil {
 		return nil, err
 	}
-	token := tokenLine.FindStringSubmatch(said)
-	if token == nil {
-		return nil, errors.New("drill: init said no token that may operate the cluster")
+	token, err := os.ReadFile(file)
+	if err = errors.Join(err, os.Remove(file)); err != nil { // the folder may be kept
+		return nil, fmt.Errorf("drill: %w", err)
 	}
-	return &http.Client{Timeout: 10 * time.Second, Transport: bearer{token[1], &http.Transport{TLSClientConfig: config}}}, nil
+	return &http.Client{Timeout: 10 * time.Second, Transport: bearer{strings.TrimSpace(string(token)), &http.Transport{TLSClientConfig: config}}}, nil
 }
 
 // bearer adds a token to each request.

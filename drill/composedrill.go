@@ -7,9 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	mrand "math/rand/v2"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +24,7 @@ const (
 	composeKillMisses       = 7
 	composeDisconnectMisses = 7 // the range of the holder that is cut off, and an election where it led
 	composeRestartMisses    = 0
+	uncounted               = -1 // everything is down meanwhile
 )
 
 const (
@@ -78,7 +82,7 @@ func RunCompose(ctx context.Context, c Compose, w io.Writer) (r Report, err erro
 	if err := d.run(ctx); err != nil {
 		return d.report, err
 	}
-	return d.report, d.report.tell(w, d.limits)
+	return d.report, d.report.tell(w, "The drill of the containers", d.limits)
 }
 
 // run does everything and counts.
@@ -102,6 +106,7 @@ func (d *composed) run(ctx context.Context) error {
 	for _, m := range d.Members {
 		steps = append(steps, composeStep{"restart", "compose restart " + m.ID, composeRestartMisses, func(ctx context.Context) (Event, error) { return d.restart(ctx, m) }})
 	}
+	steps = append(steps, composeStep{"move", "every container is made anew, and gets another address", uncounted, d.move})
 	for i, s := range steps {
 		d.say("%s", s.says)
 		act := func(_ *drill, ctx context.Context) (Event, error) { return s.act(ctx) }
@@ -220,6 +225,44 @@ func (d *composed) restart(ctx context.Context, m *Member) (Event, error) {
 	}
 	e.Took = time.Since(e.At)
 	return e, d.back(ctx, m)
+}
+
+// move removes all containers and makes new ones, in an order that gives each another address than before. The members must
+// find each other again by their names, the founder as well, which has nobody to join.
+func (d *composed) move(ctx context.Context) (Event, error) {
+	v, err := d.look(ctx)
+	if err != nil {
+		return Event{}, err
+	}
+	before := map[string]netip.Addr{}
+	for _, m := range d.Members {
+		if before[m.ID], err = d.compose.address(ctx, m.ID); err != nil {
+			return Event{}, err
+		}
+	}
+	order := slices.SortedFunc(maps.Keys(before), func(a, b string) int { return before[a].Compare(before[b]) })
+	order = append(order[1:], order[0])
+	e := Event{What: "move", From: v.Holder, At: time.Now()}
+	e.FirstSlot = slotAt(e.At)
+	up, cancel := context.WithTimeout(ctx, composeUp)
+	defer cancel()
+	if err := d.compose.renew(up, order); err != nil {
+		return e, err
+	}
+	for _, m := range d.Members {
+		if err := d.back(ctx, m); err != nil {
+			return e, err
+		}
+		now, err := d.compose.address(ctx, m.ID)
+		if err != nil {
+			return e, err
+		}
+		if d.say("  %s is at %s, it was at %s", m.ID, now, before[m.ID]); now == before[m.ID] {
+			return e, fmt.Errorf("drill: %s has the same address as before: nothing was tried", m.ID)
+		}
+	}
+	e.Took = time.Since(e.At)
+	return e, nil
 }
 
 // back waits until the health check of a member's container says that it is well.

@@ -144,7 +144,7 @@ func (s *Sandbox) verdict(w io.Writer, r Report) error {
 			limits = append(limits, demoHandoffMisses)
 		}
 	}
-	return r.tell(w, limits)
+	return r.tell(w, "The demo", limits)
 }
 
 // Show runs the sandbox for people to play with, until ctx ends or for so long (0: no end).

@@ -18,8 +18,8 @@ install -d -m 1777 system/tmp
 install -m 0644 ../../deploy/image/{passwd,group} system/etc/
 install -m 0644 "$certificates" system/etc/ssl/certs/ca-certificates.crt
 install -m 0755 ../roundtable ../simnodeos programs/usr/bin/
-install -d -m 0700 programs/var/lib/roundtable programs/homes/m{1,2,3,4,5,6,7}
+install -d -m 0700 programs/var/lib/roundtable programs/homes/{m{1,2,3,4,5,6,7},tokens,scraper,prometheus}
 pack system.tar 0 system etc etc/passwd etc/group etc/ssl etc/ssl/certs etc/ssl/certs/ca-certificates.crt tmp
 pack programs.tar 0 programs usr usr/bin usr/bin/roundtable usr/bin/simnodeos var var/lib homes
-pack programs.tar 65532 programs var/lib/roundtable homes/m{1,2,3,4,5,6,7}
+pack programs.tar 65532 programs var/lib/roundtable homes/{m{1,2,3,4,5,6,7},tokens,scraper,prometheus}
 rm -rf system programs
