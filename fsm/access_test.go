@@ -227,7 +227,7 @@ func TestAnEntryHasTheLowestVersion(t *testing.T) {
 func TestAStateOfVersion1HasNoNewKeys(t *testing.T) {
 	for _, s := range []*State{New(), born(t), leased(t), released(t), inRound(t), counted(t), filled()} {
 		raw := bytesOf(t, s)
-		for _, key := range []string{"actor", "nonvoter", "level", "tokens", "invites", "banned"} {
+		for _, key := range []string{"actor", "nonvoter", "level", "tokens", "invites", "banned", "lost"} {
 			if bytes.Contains(raw, []byte(`"`+key+`":`)) {
 				t.Errorf("a state of version 1 has the key %s", key)
 			}

@@ -99,7 +99,7 @@ func (c PutMember) apply(s *State, e Entry) error {
 		}
 		m.Joined, m.Nonvoter = e.At, false
 	}
-	s.Members = withMember(s.Members, m)
+	s.Members, s.Lost = withMember(s.Members, m), without(s.Lost, m.ID)
 	switch {
 	case !known:
 		s.note(e, "member.joined", m.ID, "raft %s", m.Raft)

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -25,17 +26,22 @@ type Recovery struct {
 // nothing but, where Beyond is further, the range.
 func (s *State) Recovered(r Recovery) *State {
 	next := *s
-	members := map[string]Member{}
+	members, lost := map[string]Member{}, maps.Clone(s.Lost)
 	for id, m := range s.Members {
 		if id == r.By {
 			m.Nonvoter = false
 		}
 		if !slices.Contains(r.Lost, id) {
 			members[id] = m
+		} else if m.P2P != "" {
+			lost = putBounded(lost, id, m.P2P, maxMembers, func(string) int64 { return 0 })
 		}
 	}
 	again := len(members) == len(s.Members) && s.Lease.Fenced()
-	next.Members = members
+	next.Members, next.Lost = members, lost
+	if len(lost) > 0 {
+		next.Level = max(next.Level, 2)
+	}
 	if again {
 		next.Lease.Last = max(s.Lease.Last, r.Beyond)
 		return &next

@@ -44,6 +44,7 @@ type State struct {
 	Tokens  map[string]Token  `json:"tokens,omitempty"`  // by id, bounded
 	Invites map[string]Invite `json:"invites,omitempty"` // by id, bounded
 	Banned  map[string]int64  `json:"banned,omitempty"`  // members that an operator removed, and when (Unix ms), bounded
+	Lost    map[string]string `json:"lost,omitempty"`    // p2p addresses of the members that a recovery removed, until they join again
 }
 
 // Event is one line of the history.

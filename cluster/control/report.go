@@ -63,13 +63,16 @@ func (m *Manager) report(s *fsm.State) health.Report {
 	return r
 }
 
-// memberPeers lists the p2p addresses of the members' nodes.
+// memberPeers lists the p2p addresses of the members' nodes, and of those that a recovery removed and that did not join again.
 func memberPeers(s *fsm.State) []string {
 	var list []string
 	for _, m := range s.Members {
 		if m.P2P != "" {
 			list = append(list, m.P2P)
 		}
+	}
+	for _, p2p := range s.Lost {
+		list = append(list, p2p)
 	}
 	return list
 }
