@@ -30,6 +30,11 @@ func (s *Server) postHandoff(r *http.Request) (answer, error) {
 	default:
 		return answer{}, badInput(`"safe" waits for the gap after our window, "now" does not`, `"when" must be "safe" or "now", not %q`, body.When)
 	}
+	if body.To != "" { // whatever was mistyped there, a token say, must not get into the log
+		if err := s.known(body.To); err != nil {
+			return answer{}, err
+		}
+	}
 	return s.start(r, body, func(ctx context.Context, key string) (uint64, error) {
 		return s.cfg.Control.Handoff(ctx, body.To, body.When, key)
 	})
