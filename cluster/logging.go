@@ -6,11 +6,14 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"roundtable/logkey"
 )
 
 // raftLogger hands raft's lines to slog. The libraries' info is our debug and their complaints are our info, once a minute
@@ -66,13 +69,28 @@ func (s *slogSink) Accept(name string, level hclog.Level, msg string, args ...an
 	if !s.log.Enabled(ctx, lv) {
 		return
 	}
+	args = slices.Clone(args)
 	for i, a := range args {
 		if f, ok := a.(hclog.Format); ok && len(f) > 0 {
 			args[i] = fmt.Sprintf(fmt.Sprint(f[0]), f[1:]...)
+		}
+		if key, ok := a.(string); ok && i%2 == 0 {
+			args[i] = ownKey(key)
 		}
 	}
 	if name != "" {
 		args = append(args, "source", name)
 	}
 	s.log.Log(ctx, lv, strings.TrimPrefix(msg, "memberlist: "), args...)
+}
+
+// ownKey writes a library's key as ours are, and none like one that stands on every line.
+func ownKey(key string) string {
+	switch key {
+	case slog.TimeKey, slog.LevelKey, slog.MessageKey, logkey.Member, logkey.Part:
+		return "raft_" + key
+	case "error":
+		return logkey.Err
+	}
+	return strings.ToLower(strings.ReplaceAll(key, "-", "_"))
 }
