@@ -92,5 +92,5 @@ func ownKey(key string) string {
 	case "error":
 		return logkey.Err
 	}
-	return strings.ToLower(strings.ReplaceAll(key, "-", "_"))
+	return strings.ToLower(strings.NewReplacer("-", "_", " ", "_").Replace(key))
 }

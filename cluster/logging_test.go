@@ -18,7 +18,7 @@ func TestLibrariesLines(t *testing.T) {
 	raft := raftLogger(log.With("part", "raft"))
 	raft.Info("entering follower state", "leader-address", "")
 	for range 3 {
-		raft.Error("failed to contact", "server-id", "m2", "time", 5, "error", hclog.Fmt("%d refused", 2))
+		raft.Error("failed to contact", "server-id", "m2", "time", 5, "backoff time", 1, "error", hclog.Fmt("%d refused", 2))
 	}
 	gossipLogger(log.With("part", "gossip")).Print("[WARN] memberlist: a complaint")
 	var lines []map[string]any
@@ -31,7 +31,7 @@ func TestLibrariesLines(t *testing.T) {
 		lines = append(lines, l)
 	}
 	complaint := func(level string) map[string]any {
-		return map[string]any{"level": level, "msg": "failed to contact", "part": "raft", "server_id": "m2", "raft_time": 5.0, "err": "2 refused"}
+		return map[string]any{"level": level, "msg": "failed to contact", "part": "raft", "server_id": "m2", "raft_time": 5.0, "backoff_time": 1.0, "err": "2 refused"}
 	}
 	want := []map[string]any{
 		{"level": "DEBUG", "msg": "entering follower state", "part": "raft", "leader_address": ""},
