@@ -81,6 +81,17 @@ func TestNoSecretIsTold(t *testing.T) {
 			told(where+" of "+m.ID, text)
 		}
 	}
+	for _, m := range b.Members {
+		node, err := b.NodePID(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, pid := range []int{m.PID(), node} {
+			if limit := coreLimit(t, pid); limit != "0 0" {
+				t.Errorf("%s: the limit of core dumps of process %d is %s", m.ID, pid, limit)
+			}
+		}
+	}
 	for where, text := range b.commands() {
 		told(where, text)
 	}
