@@ -393,7 +393,7 @@ func (g *generator) meaningless() *bad {
 		method, path, body string
 		want               int
 	}
-	x := pick(g, r{"POST", "/cluster/handoff", `{"to":"m9"}`, 409}, r{"POST", "/cluster/handoff", `{"to":"` + g.word(30) + `"}`, 409}, r{"POST", "/cluster/handoff", `{"when":"` + g.word(9) + `"}`, 400},
+	x := pick(g, r{"POST", "/cluster/handoff", `{"to":"m9"}`, 404}, r{"POST", "/cluster/handoff", `{"to":"` + g.word(30) + `"}`, 404}, r{"POST", "/cluster/handoff", `{"when":"` + g.word(9) + `"}`, 400},
 		r{"POST", "/cluster/handoff?wait=-1s", `{}`, 400}, r{"POST", "/cluster/handoff?wait=" + g.word(5), `{}`, 400}, r{"POST", "/cluster/maintenance", `{"on":true,"member":"` + g.word(30) + `"}`, 404}, r{"POST", "/cluster/maintenance", `{}`, 400},
 		r{"POST", "/cluster/leader/transfer", `{"to":"` + g.word(30) + `"}`, 404}, r{"PATCH", "/cluster/config", `{"slots":99}`, 409}, r{"PATCH", "/cluster/config", `{"slots":1}`, 409}, r{"PATCH", "/cluster/config", `{"producers":[]}`, 409},
 		r{"PATCH", "/cluster/members/" + g.word(30), `{"priority":1}`, 404}, r{"PATCH", "/cluster/members/m1", `{}`, 400}, r{"DELETE", "/cluster/members/" + g.word(30), "", 404}, r{"DELETE", "/cluster/operations/" + fmt.Sprint(g.rand.Uint64()), "", 404},

@@ -2,6 +2,8 @@ package test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"roundtable/drill"
+	"roundtable/fsm"
 )
 
 // What one client asks for, and what of it is promised (issue 4).
@@ -27,12 +30,17 @@ const (
 // nodes run on this machine: what that takes, and whether the lease notices. A latency counts from when the request was
 // due, so that a stall is not hidden by the requests that it held up. Run it with: make bench-api.
 func BenchmarkAPIReads(b *testing.B) {
+	b.Run("plain", func(b *testing.B) { benchReads(b, false) })
+	b.Run("TLS and token", func(b *testing.B) { benchReads(b, true) })
+}
+
+func benchReads(b *testing.B, secure bool) {
 	dir, err := os.MkdirTemp("", "rt-")
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	s, err := drill.NewSandbox(drill.Options{Dir: dir, Roundtable: filepath.Join(built, "roundtable"), Nodeos: filepath.Join(built, "simnodeos")})
+	s, err := drill.NewSandbox(drill.Options{Dir: dir, Roundtable: filepath.Join(built, "roundtable"), Nodeos: filepath.Join(built, "simnodeos"), Secure: secure})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -41,6 +49,13 @@ func BenchmarkAPIReads(b *testing.B) {
 			b.Error(err)
 		}
 	}()
+	transport := &http.Transport{MaxIdleConnsPerHost: benchConns}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, Timeout: 5 * time.Second}
+	if secure {
+		transport.TLSClientConfig = &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS13}
+		transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(s.CA().Cert())
+	}
 	if err := s.Start(); err != nil {
 		b.Fatal(err)
 	}
@@ -61,7 +76,7 @@ func BenchmarkAPIReads(b *testing.B) {
 	}
 	for b.Loop() {
 		first := drill.SlotNow() + 1
-		took, failed, seconds := read(b.Context(), holder.API+"/cluster")
+		took, failed, seconds := read(b.Context(), client, holder.API+"/cluster", s.Token(fsm.RoleRead))
 		last := drill.SlotNow() - 1
 		after, err := s.Overview(b.Context())
 		if err != nil {
@@ -95,10 +110,7 @@ func BenchmarkAPIReads(b *testing.B) {
 }
 
 // read asks at an even rate over a few connections.
-func read(ctx context.Context, url string) (took []time.Duration, failed int, seconds float64) {
-	transport := &http.Transport{MaxIdleConnsPerHost: benchConns}
-	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport, Timeout: 5 * time.Second}
+func read(ctx context.Context, client *http.Client, url, token string) (took []time.Duration, failed int, seconds float64) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	begun := time.Now()
@@ -109,7 +121,7 @@ func read(ctx context.Context, url string) (took []time.Duration, failed int, se
 			bad := 0
 			for due := begun.Add(time.Duration(i) * time.Second / benchRate); due.Sub(begun) < benchTime; due = due.Add(period) {
 				time.Sleep(time.Until(due))
-				if err := once(ctx, client, url); err != nil {
+				if err := once(ctx, client, url, token); err != nil {
 					bad++
 				}
 				mine = append(mine, time.Since(due))
@@ -123,10 +135,13 @@ func read(ctx context.Context, url string) (took []time.Duration, failed int, se
 	return took, failed, time.Since(begun).Seconds()
 }
 
-func once(ctx context.Context, client *http.Client, url string) error {
+func once(ctx context.Context, client *http.Client, url, token string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	resp, err := client.Do(req)
 	if err != nil {

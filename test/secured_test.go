@@ -33,32 +33,26 @@ type secured struct {
 // layOutSecured makes its homes; start starts it.
 func layOutSecured(t *testing.T, o drill.Options) *secured {
 	t.Helper()
+	o.Secure = true
 	s := &secured{box: layOut(t, o), roots: x509.NewCertPool(), tokens: map[api.Role]string{}}
-	must := func(err error) {
-		t.Helper()
+	s.roots.AppendCertsFromPEM(s.CA().Cert())
+	var seeds []fsm.Token
+	seed := func(name, text string, expires int64) {
+		id, err := security.ParseToken(text)
 		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	ca, gossipKey, err := security.Found(security.InHome(s.Members[0].Home), "sandbox", time.Now())
-	must(err)
-	s.roots.AppendCertsFromPEM(ca.Cert())
-	for _, m := range s.Members {
-		must(ca.Admit(security.InHome(m.Home), m.ID, nil, gossipKey, time.Now()))
-		edit(t, m, `(?m)^sandbox = true$`, "sandbox = false")
-		m.API = "https" + strings.TrimPrefix(m.API, "http")
-	}
-	var seeds []fsm.Token
-	seed := func(name string, role api.Role, expires int64) string {
-		text, id, hash := security.NewToken()
-		seeds = append(seeds, fsm.Token{ID: id, Name: name, Role: string(role), Hash: hash, Expires: expires})
-		return text
+		seeds = append(seeds, fsm.Token{ID: id, Name: name, Role: name, Hash: security.HashToken(text), Expires: expires})
 	}
 	for _, role := range []api.Role{api.Read, api.Operate, api.Admin} {
-		s.tokens[role] = seed(string(role), role, 0)
+		s.tokens[role] = s.Token(string(role))
+		seed(string(role), s.tokens[role], 0)
 	}
-	s.ended = seed("ended", api.Admin, time.Now().Add(-time.Hour).UnixMilli())
-	must(manager.KeepTokens(s.Members[0].Home, seeds))
+	s.ended, _, _ = security.NewToken()
+	seed(fsm.RoleAdmin, s.ended, time.Now().Add(-time.Hour).UnixMilli())
+	if err := manager.KeepTokens(s.Members[0].Home, seeds); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		for name, text := range map[string]string{"read": s.tokens[api.Read], "operate": s.tokens[api.Operate], "admin": s.tokens[api.Admin], "ended": s.ended} {
 			if found := grep(t, s.Dir, text); len(found) > 0 {
@@ -75,23 +69,21 @@ func (s *secured) start() {
 	if err := s.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	eventually(s.t, time.Minute, "everybody fit in everybody's eyes", func(ctx context.Context) error {
+	s.settle()
+	eventually(s.t, time.Minute, "the tokens and votes known to everybody", func(ctx context.Context) error {
 		for _, m := range s.Members {
-			var o api.Overview
-			if err := s.get(ctx, m, "/cluster", &o); err != nil {
-				return err
-			}
-			if len(o.Members) != len(s.Members) || o.Lease.Epoch == 0 || o.Lease.SlotsLeft < 0 || len(o.Round.Schedule) == 0 {
-				return fmt.Errorf("%s says: %v", m.ID, o.Alarms)
-			}
-			for _, v := range o.Members {
-				if !v.Alive || !v.Fit || v.Suffrage != "voter" {
-					return fmt.Errorf("%s says: %s is not fit: %s", m.ID, v.ID, v.Reason)
-				}
-			}
 			var tokens []api.Token
 			if err := s.get(ctx, m, "/cluster/tokens", &tokens); err != nil || len(tokens) != len(s.tokens)+1 {
 				return fmt.Errorf("%s knows the tokens %v: %w", m.ID, tokens, err)
+			}
+			var members []api.Member
+			if err := s.get(ctx, m, "/cluster/members", &members); err != nil {
+				return err
+			}
+			for _, v := range members {
+				if v.Suffrage != "voter" {
+					return fmt.Errorf("%s says: %s is %s", m.ID, v.ID, v.Suffrage)
+				}
 			}
 		}
 		return nil
