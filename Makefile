@@ -7,7 +7,7 @@ LINT_VER    := v2.15.0
 LINT        := $(TOOLS)/golangci-lint-$(LINT_VER)
 export CGO_ENABLED ?= 0
 
-.PHONY: all build image compose-up compose-down compose-drill demo test lint vet bench bench-lease bench-gate bench-raft bench-api drill sim sim-day mutants clean
+.PHONY: all build image compose-up compose-down compose-drill demo test test-observe lint vet bench bench-lease bench-gate bench-raft bench-api drill sim sim-day mutants clean
 
 all: build
 
@@ -51,6 +51,11 @@ test: build
 	else \
 		echo "no C compiler: go test ./... without the race detector (install gcc for it)"; go test -timeout 15m ./...; \
 	fi
+
+# Alerts, dashboard and logs against a real Prometheus (Debian's package prometheus; .ci/run installs it). Part of test, too,
+# where what needs it is skipped without it, but not with CI=true.
+test-observe:
+	CI=true go test -count=1 -v ./test/observe
 
 lint: vet $(LINT)
 	@files="$$(gofmt -l .)"; test -z "$$files" || { echo "gofmt these: $$files"; exit 1; }
