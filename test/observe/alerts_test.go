@@ -201,6 +201,7 @@ func TestMembersDown(t *testing.T) {
 	b.settle()
 	p.fires(t, 60*time.Second, twoBack...)
 	p.onlyFired(t, slices.Concat(oneDown, noStandby, twoDown, twoBack)...)
+	b.plainText(t)
 }
 
 // began is when the member's process was started, once that is another one than before.

@@ -98,13 +98,20 @@ func (b *box) bystander() *drill.Member {
 	return b.Members[i] // of three members there is always one
 }
 
-// change asks a member for a change, which must be accepted.
+// change asks a member for a change, which must be accepted; again with the same key where the leader was lost meanwhile.
 func (b *box) change(m *drill.Member, method, path, body string) {
 	b.t.Helper()
-	status, text, err := ask(b.t.Context(), m, method, path, body)
-	if err != nil || status >= 300 {
-		b.t.Fatalf("%s %s of %s: %v, %d: %s", method, path, m.ID, err, status, text)
-	}
+	key := fmt.Sprint(time.Now().UnixNano())
+	until(b.t, 30*time.Second, method+" "+path, func(ctx context.Context) error {
+		status, text, err := ask(ctx, m, method, path, body, "Idempotency-Key", key)
+		if err == nil && status != http.StatusServiceUnavailable && status >= 300 {
+			b.t.Fatalf("%s %s of %s: %d: %s", method, path, m.ID, status, text)
+		}
+		if err == nil && status >= 300 {
+			err = fmt.Errorf("%d: %s", status, text)
+		}
+		return err
+	})
 }
 
 func ask(ctx context.Context, m *drill.Member, method, path, body string, headers ...string) (int, []byte, error) {
