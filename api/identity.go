@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"crypto/subtle"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -57,7 +58,7 @@ func (s *Server) identify(r *http.Request) (Identity, error) {
 		return s.byToken(given)
 	}
 	if id := security.Peer(r.TLS); id != "" {
-		return s.byCertificate(id, r.TLS.PeerCertificates[0].NotAfter)
+		return s.byCertificate(id, r.TLS.PeerCertificates[0])
 	}
 	return Identity{Role: None}, nil
 }
@@ -90,10 +91,13 @@ func bearer(given []string) (text, id string, ok bool) {
 }
 
 // byCertificate takes the TLS layer's word for the certificate, and looks again at what may have changed since the handshake.
-func (s *Server) byCertificate(id string, ends time.Time) (Identity, error) {
+func (s *Server) byCertificate(id string, c *x509.Certificate) (Identity, error) {
+	state, _ := s.cfg.Cluster.View()
 	switch {
-	case s.cfg.Now().After(ends):
-		return Identity{}, unauthenticated(reasonExpiredCertificate, "the certificate of %.64q ended at %s", id, stamp(ends.UnixMilli()))
+	case s.cfg.Now().After(c.NotAfter):
+		return Identity{}, unauthenticated(reasonExpiredCertificate, "the certificate of %.64q ended at %s", id, stamp(c.NotAfter.UnixMilli()))
+	case security.Predates(c, state.Admitted(id)):
+		return Identity{}, unauthenticated(security.ReasonPredecessor, "the certificate is of another machine, which had the id %.64q before", id)
 	case banned(s.cfg.Cluster, id):
 		return Identity{}, unauthenticated(reasonRemoved, "the member %.64q was removed from the cluster", id)
 	}

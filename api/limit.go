@@ -17,7 +17,7 @@ import (
 const (
 	readRate, readBurst       = 10_000, 2_000
 	changeRate, changeBurst   = 20, 40
-	failureRate, failureBurst = 10, 20 // failed authentications: a good token is taken all the same
+	failureRate, failureBurst = 10, 20 // who fails to be somebody, or asks for what it may not: a good request is taken all the same
 )
 
 // Bounds of what strangers can make this manager hold.
@@ -91,13 +91,13 @@ func (s *Server) limited(r *http.Request) error {
 	return nil
 }
 
-// slowed turns a failed authentication into a plain "too often" where there were too many from its address: a guesser
+// slowed turns the refusal of who asks into a plain "too often" where there were too many from its address: a guesser
 // learns nothing more, and the log stays readable.
-func (s *Server) slowed(r *http.Request, failed error) error {
+func (s *Server) slowed(r *http.Request, failed *Error) error {
 	if s.clients.of(clientOf(r.RemoteAddr)).failures.Allow() {
 		return failed
 	}
-	return tooOften("at most %d failed authentications a second are answered to one address", failureRate)
+	return tooOften("at most %d refusals a second are explained to one address", failureRate)
 }
 
 func tooOften(format string, limit int) *Error {
@@ -158,7 +158,7 @@ const (
 
 var reasons = []string{
 	reasonNoToken, reasonBadToken, reasonExpiredToken, reasonExpiredCertificate, reasonRemoved, reasonInvite, reasonRole, reasonRate, reasonTooLarge,
-	reasonConnections, reasonStreams, reasonCrossOrigin, security.ReasonForeign, security.ReasonOther,
+	reasonConnections, reasonStreams, reasonCrossOrigin, security.ReasonForeign, security.ReasonPredecessor, security.ReasonOther,
 }
 
 // Refuse counts a refusal that the API itself does not see, such as "foreign_certificate" in the TLS handshake. A reason is

@@ -23,13 +23,16 @@ type secure struct {
 	tokens map[string]string // text by role
 }
 
+// caAge makes the CA older than its members, as it is in life.
+const caAge = 24 * time.Hour
+
 // laySecurity makes the cluster's CA and every member's certificate, and leaves the first tokens with the founder.
 func (s *Sandbox) laySecurity() error {
 	if !s.opts.Secure {
 		return nil
 	}
 	now := time.Now()
-	ca, gossip, err := security.Found(security.InHome(s.Members[0].Home), "sandbox", now)
+	ca, gossip, err := security.Found(security.InHome(s.Members[0].Home), "sandbox", now.Add(-caAge))
 	if err != nil {
 		return fmt.Errorf("drill: %w", err)
 	}

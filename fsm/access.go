@@ -159,6 +159,17 @@ func (c UseInvite) apply(s *State, e Entry) error {
 	return nil
 }
 
+// Admitted is when a member was let in by its newest invite, in Unix ms; 0 where it came without one, or long ago. A certificate
+// that is older was its predecessor's: somebody whose id an operator took away and gave to another machine.
+func (s *State) Admitted(member string) (at int64) {
+	for _, n := range s.Invites {
+		if n.Member == member {
+			at = max(at, n.Used)
+		}
+	}
+	return at
+}
+
 // maxNamed bounds ids and names, in bytes.
 const maxNamed = 128
 

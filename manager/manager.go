@@ -241,6 +241,10 @@ func (m *manager) openCluster(ctx context.Context) error {
 	}
 	m.stack.push("cluster", closeGroup, m.cluster.Close)
 	if m.keeper != nil {
+		m.keeper.Know(func(member string) int64 {
+			state, _ := m.cluster.View()
+			return state.Admitted(member)
+		})
 		m.background("certificates", time.Second, m.keeper.Run)
 	}
 	m.control.SetCluster(group{m.cluster})

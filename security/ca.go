@@ -30,6 +30,8 @@ const (
 	MemberLife = 90 * 24 * time.Hour
 	// backdated covers clocks that are behind the signer's.
 	backdated = 5 * time.Minute
+	// disagreement is how far the clocks of two signers may be apart.
+	disagreement = time.Minute
 )
 
 // ErrNoCA is returned where this member does not have the CA's key.

@@ -228,3 +228,22 @@ func TestIssuedIsChecked(t *testing.T) {
 		}
 	}
 }
+
+// TestPredates tells a member's certificates from those that another machine has under the same id.
+func TestPredates(t *testing.T) {
+	now := time.Now()
+	ca := must(NewCA("prod", now.Add(-time.Hour)))(t)
+	_, request, err := NewRequest("m1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for age, want := range map[time.Duration]bool{0: false, time.Second: false, 30 * time.Second: false, 2 * time.Minute: true, time.Hour / 2: true, -time.Hour: false} {
+		c := leaf(t, must(ca.Sign(request, "m1", MemberLife, now.Add(-age)))(t))
+		if got := Predates(c, now.UnixMilli()); got != want {
+			t.Errorf("made %v before: %v", age, got)
+		}
+		if Predates(c, 0) {
+			t.Error("without an invite")
+		}
+	}
+}

@@ -33,6 +33,7 @@ type Keeper struct {
 	cfg    Config
 	log    *slog.Logger
 	loaded atomic.Pointer[material]
+	known  atomic.Pointer[func(member string) int64]
 	jitter float64 // 0..1: members that were made together do not all renew together
 
 	mu      sync.Mutex
@@ -50,7 +51,10 @@ func Open(cfg Config) (*Keeper, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	k := &Keeper{cfg: cfg, log: cfg.Log, jitter: rand.Float64(), refused: map[string]uint64{ReasonNone: 0, ReasonForeign: 0, ReasonExpired: 0, ReasonOther: 0}} //nolint:gosec // no secret
+	k := &Keeper{cfg: cfg, log: cfg.Log, jitter: rand.Float64(), refused: map[string]uint64{}} //nolint:gosec // no secret
+	for _, reason := range Reasons {
+		k.refused[reason] = 0
+	}
 	m, err := cfg.read()
 	if err != nil {
 		return nil, err

@@ -310,6 +310,20 @@ func TestWhoIsRefused(t *testing.T) {
 	if diff := cmp.Diff(want, refused); diff != "" {
 		t.Errorf("counted:\n%s", diff)
 	}
+	k.Know(func(member string) int64 { // m2 was invited anew, after all that was made
+		if member == "m2" {
+			return time.Now().Add(2 * backdated).UnixMilli()
+		}
+		return 0
+	})
+	for member, ok := range map[string]bool{"m2": false, "m3": true} {
+		if _, err := dial(t, echo(t, k.Server()), as(open(ca, member, MemberLife))); (err == nil) != ok {
+			t.Errorf("%s after the invite of another m2: %v", member, err)
+		}
+	}
+	if n := k.Refused()[ReasonPredecessor]; n != 1 {
+		t.Errorf("%d predecessors are counted", n)
+	}
 	if _, err := dial(t, echo(t, k.Server()), as(nil)); err == nil || k.Refused()[ReasonNone] != 1 {
 		t.Errorf("raft's own count: %v, %v", k.Refused(), err)
 	}

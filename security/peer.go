@@ -17,8 +17,13 @@ const (
 	ReasonNone    = "no_certificate"
 	ReasonForeign = "foreign_certificate" // of no CA of this cluster
 	ReasonExpired = "expired_certificate"
-	ReasonOther   = "bad_certificate"
+	// ReasonPredecessor: of another machine, which had the member's id before.
+	ReasonPredecessor = "predecessor_certificate"
+	ReasonOther       = "bad_certificate"
 )
+
+// Reasons are all of them.
+var Reasons = []string{ReasonNone, ReasonForeign, ReasonExpired, ReasonPredecessor, ReasonOther}
 
 var errNoCertificate = errors.New("security: the peer shows no certificate")
 
@@ -28,6 +33,9 @@ func (k *Keeper) admit(s tls.ConnectionState, needed bool, refused func(reason s
 	switch {
 	case len(s.PeerCertificates) > 0:
 		err = verify(s.PeerCertificates, k.loaded.Load().pool, x509.ExtKeyUsageClientAuth, k.cfg.Now())
+		if err == nil && Predates(s.PeerCertificates[0], k.admitted(Peer(&s))) {
+			err = errPredecessor
+		}
 	case needed:
 		err = errNoCertificate
 	}
@@ -49,6 +57,8 @@ func reason(err error) string {
 	switch {
 	case errors.Is(err, errNoCertificate):
 		return ReasonNone
+	case errors.Is(err, errPredecessor):
+		return ReasonPredecessor
 	case errors.As(err, &foreign):
 		return ReasonForeign
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
@@ -64,6 +74,24 @@ func Peer(s *tls.ConnectionState) string {
 		return ""
 	}
 	return s.PeerCertificates[0].Subject.CommonName
+}
+
+var errPredecessor = errors.New("security: the certificate is older than its member: another machine had the id before")
+
+// Know tells since when (Unix ms) members are who they are by their newest invite; 0: they came without one.
+func (k *Keeper) Know(admitted func(member string) int64) { k.known.Store(&admitted) }
+
+func (k *Keeper) admitted(member string) int64 {
+	if f := k.known.Load(); f != nil {
+		return (*f)(member)
+	}
+	return 0
+}
+
+// Predates reports whether a certificate was made before its member was let in by an invite (Unix ms; 0: it was not): it is of
+// another machine that had the member's id before.
+func Predates(c *x509.Certificate, admitted int64) bool {
+	return admitted != 0 && c.NotBefore.Add(backdated+disagreement).Before(time.UnixMilli(admitted))
 }
 
 // peerIs checks a server's chain, and that it is the member that was meant. Only the common name counts: hosts are what

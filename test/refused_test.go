@@ -22,12 +22,18 @@ import (
 // foreign makes the certificate of somebody, signed by a CA of the caller's choice, for so long from now.
 func (b *box) foreign(ca *security.CA, member string, life time.Duration) *security.Keeper {
 	b.t.Helper()
+	return b.made(time.Now(), ca, member, life)
+}
+
+// made is foreign at another time.
+func (b *box) made(at time.Time, ca *security.CA, member string, life time.Duration) *security.Keeper {
+	b.t.Helper()
 	f := security.InHome(b.t.TempDir())
 	key, request, err := security.NewRequest(member, nil)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	cert, err := ca.Sign(request, member, life, time.Now())
+	cert, err := ca.Sign(request, member, life, at)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -160,6 +166,19 @@ func (b *box) joins(m *drill.Member) {
 	}
 	if _, err := b.command("certificate", "show", "--home", home); err != nil {
 		b.t.Error(err)
+	}
+	// Somebody who was m4 before has a certificate that is good by itself.
+	before, member := b.made(time.Now().Add(-30*time.Minute), b.CA(), "m4", time.Hour), keeper(b.t, b.Members[2])
+	now, err := security.Open(security.Config{Files: security.InHome(home), Member: "m4"})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, address := range []string{b.raftAddress(m), strings.TrimPrefix(m.API, "https://")} {
+		for k, ok := range map[*security.Keeper]bool{now: true, before: false} {
+			if _, err := handshake(b.t.Context(), address, trusting(member, k)); (err == nil) != ok {
+				b.t.Errorf("m4 by its invite: %v; at %s: %v", ok, address, err)
+			}
+		}
 	}
 	out, err := b.command("init", "--home", home+"-again", "--join", invited.Join, "--advertise", "127.0.0.1", "--witness")
 	if err == nil || !strings.Contains(err.Error(), "invite.used") || strings.Contains(out, invited.Join) {
