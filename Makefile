@@ -7,7 +7,7 @@ LINT_VER    := v2.15.0
 LINT        := $(TOOLS)/golangci-lint-$(LINT_VER)
 export CGO_ENABLED ?= 0
 
-.PHONY: all build image compose-up compose-down compose-drill demo test test-observe lint vet bench bench-lease bench-gate bench-raft bench-api drill sim sim-day mutants clean
+.PHONY: all build image compose-up compose-down compose-drill kubernetes demo test test-observe lint vet bench bench-lease bench-gate bench-raft bench-api drill sim sim-day mutants clean
 
 all: build
 
@@ -39,6 +39,10 @@ compose-down:
 
 compose-drill: image
 	bin/roundtable drill compose --image $(IMAGE) --json bin/compose-drill.json
+
+# deploy/kubernetes held to Kubernetes' own types and checks: a module of its own, which follows this one's versions.
+kubernetes: $(LINT)
+	cd test/kubernetes && go vet -mod=mod ./... && $(LINT) run --config ../../.golangci.yml ./... && go test -mod=mod -count=1 ./...
 
 # The main job in a minute: three managers, two handoffs, a kill, and the ledgers' verdict.
 demo: build
