@@ -259,3 +259,17 @@ func TestAStateOfVersion1HasNoNewKeys(t *testing.T) {
 		t.Error("actors are named although b does not know them")
 	}
 }
+
+// TestAdmitted is when a member came in by its newest invite that was used.
+func TestAdmitted(t *testing.T) {
+	s := New()
+	s.Invites = map[string]Invite{
+		"a": {ID: "a", Member: "m2", Used: 100}, "b": {ID: "b", Member: "m2", Used: 300}, "c": {ID: "c", Member: "m2", Used: 200},
+		"d": {ID: "d", Member: "m3"}, "e": {ID: "e", Member: "m4", Used: 400},
+	}
+	for member, want := range map[string]int64{"m1": 0, "m2": 300, "m3": 0, "m4": 400} {
+		if got := s.Admitted(member); got != want {
+			t.Errorf("%s: %d, not %d", member, got, want)
+		}
+	}
+}
