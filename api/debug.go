@@ -34,7 +34,6 @@ func (s *Server) getProfile(w http.ResponseWriter, r *http.Request) error {
 			return badInput("such as ?seconds=30", "seconds must be a number up to %v, not %.32q", maxProfile.Seconds(), q)
 		}
 	}
-	callOf(r).patient()
 	shown(w, maxProfile+writeTime)
 	switch name := r.PathValue("name"); name {
 	case "cmdline":

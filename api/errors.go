@@ -104,7 +104,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case e.Status >= http.StatusInternalServerError:
 		s.cfg.Log.Warn("request failed", "method", r.Method, "route", callOf(r).route, "status", e.Status, "err", err)
-	case e.Status == http.StatusUnauthorized, e.Status == http.StatusForbidden: // never more than slowed lets pass
+	case e.Status == http.StatusUnauthorized, e.Status == http.StatusForbidden: // never more than slowed explains
 		s.cfg.Log.Warn("request refused", "method", r.Method, "route", callOf(r).route, "reason", e.refused, "client", r.RemoteAddr)
 	}
 	switch e.Status {

@@ -123,7 +123,6 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Accel-Buffering", "no") // a proxy must pass each event on at once
-	callOf(r).patient()
 	shown(w, streamTime)
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodHead {

@@ -56,7 +56,6 @@ func (s *Server) start(r *http.Request, body any, begin func(ctx context.Context
 	name := strconv.FormatUint(id, 10)
 	location := "/cluster/operations/" + name
 	if wait > 0 {
-		callOf(r).patient()
 		o, ended := s.await(r.Context(), id, wait)
 		view := viewOperation(o, s.cfg.Now().UnixMilli())
 		switch {

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"roundtable/security"
 )
@@ -136,9 +135,8 @@ func unauthenticated(reason, format string, args ...any) *Error {
 
 // call is what belongs to one request while it is served.
 type call struct {
-	route   string // its path with :names, not what the client wrote there
-	who     Identity
-	control *http.ResponseController
+	route string // its path with :names, not what the client wrote there
+	who   Identity
 }
 
 type (
@@ -150,13 +148,6 @@ type (
 func callOf(r *http.Request) call {
 	c, _ := r.Context().Value(callKey{}).(call)
 	return c
-}
-
-// patient takes the time limit off reading: the request has been read, and what would end it now is its client's going.
-func (c call) patient() {
-	if c.control != nil {
-		_ = c.control.SetReadDeadline(time.Time{})
-	}
 }
 
 // ListenLocal listens on a manager's own socket. Whoever may open the file owns the manager's home, and so needs no token.

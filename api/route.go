@@ -112,10 +112,10 @@ func (s *Server) router() http.Handler {
 	// A web page that a browser on an operator's machine shows must not be able to hand production over.
 	guard := http.NewCrossOriginProtection()
 	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.fail(w, r, &Error{
+		s.fail(w, r, s.slowed(r, &Error{
 			Status: http.StatusForbidden, Code: "cross_origin", Message: "the request comes from another site's page",
 			Hint: "use the roundtable command, or a page served by this address", refused: reasonCrossOrigin,
-		})
+		}))
 	}))
 	guarded := guard.Handler(e)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -138,7 +138,7 @@ func (s *Server) serve(rt route) echo.HandlerFunc {
 			}
 		}()
 		who, refusal := s.admit(r, rt.role)
-		call := call{route: rt.path, who: who, control: http.NewResponseController(w)}
+		call := call{route: rt.path, who: who}
 		r = r.WithContext(cluster.WithActor(context.WithValue(r.Context(), callKey{}, call), who.Actor))
 		c.SetRequest(r)
 		if refusal != nil {
@@ -176,8 +176,8 @@ func (s *Server) admit(r *http.Request, want Role) (Identity, error) {
 		err = authorize(who, want)
 	}
 	var refusal *Error
-	if errors.As(err, &refusal) && refusal.Status == http.StatusUnauthorized {
-		return who, s.slowed(r, err)
+	if errors.As(err, &refusal) {
+		return who, s.slowed(r, refusal)
 	}
 	return who, err
 }

@@ -2,12 +2,14 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -354,17 +356,31 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// FuzzDecode: whatever is sent, there is no panic, and a refusal is a bad input with a hint.
+// FuzzDecode: whatever is sent, there is no panic, and a refusal is a bad input with a hint; what is taken is an object that
+// has each of its fields once.
 func FuzzDecode(f *testing.F) {
-	for _, s := range []string{`{"to":"b","when":"now"}`, ``, `null`, `[]`, `{"to":{}}`, `{"a":1}`, `{} {}`, "{\"to\":\"\xff\"}"} {
+	for _, s := range []string{`{"to":"b","when":"now"}`, ``, `null`, `[]`, `{"to":{}}`, `{"a":1}`, `{} {}`, "{\"to\":\"\xff\"}", `{"on":true,"on":false}`, `{"slots":4,"producers":["a"]}`, `{"TO":"b"}`} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, body string) {
-		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
-		err := decode(r, &handoffRequest{})
-		var e *Error
-		if err != nil && (!errors.As(err, &e) || e.Status != http.StatusBadRequest || e.Hint == "" || e.Message == "") {
-			t.Fatalf("%#v", err)
+		for _, into := range []any{&handoffRequest{}, &maintenanceRequest{}, &configRequest{}, &memberRequest{}, &tokenRequest{}, &JoinRequest{}} {
+			err := decode(httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body)), into)
+			var e *Error
+			if err != nil {
+				if !errors.As(err, &e) || e.Status != http.StatusBadRequest || e.Hint == "" || e.Message == "" || len(e.Message) > 1000 {
+					t.Fatalf("%#v", err)
+				}
+				continue
+			}
+			var given map[string]json.RawMessage
+			if err := json.Unmarshal([]byte(body), &given); err != nil || given == nil {
+				t.Fatalf("%q was taken: %v", body, err)
+			}
+			for name := range given {
+				if !slices.Contains(fields(into), name) {
+					t.Fatalf("%q was taken, with %q", body, name)
+				}
+			}
 		}
 	})
 }
