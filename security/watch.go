@@ -35,7 +35,8 @@ func (k *Keeper) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-failures: // something was lost, say: look
+		case err := <-failures: // something was lost, say: look
+			k.log.Debug("tls: watching the files", "err", err)
 			settled.Reset(settle)
 			continue
 		case <-events:

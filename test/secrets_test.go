@@ -9,7 +9,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -185,18 +184,12 @@ func (b *box) private(file string) []string {
 // holding finds the files of the sandbox that hold a secret, in whatever form.
 func (b *box) holding(s secret) (files []string) {
 	b.t.Helper()
-	err := filepath.WalkDir(b.Dir, func(file string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() || filepath.Ext(file) == ".bin" {
-			return nil // it may just be going
+	for _, form := range s.forms {
+		for _, file := range grep(b.t, b.Dir, form) {
+			if !slices.Contains(files, file) {
+				files = append(files, file)
+			}
 		}
-		text, err := os.ReadFile(file)
-		if err == nil && slices.ContainsFunc(s.forms, func(form string) bool { return bytes.Contains(text, []byte(form)) }) {
-			files = append(files, file)
-		}
-		return nil
-	})
-	if err != nil {
-		b.t.Fatal(err)
 	}
 	return files
 }

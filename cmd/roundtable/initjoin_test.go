@@ -239,7 +239,7 @@ func (d *door) caPEM(t *testing.T) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	certs := c.ConnectionState().PeerCertificates
 	return pemOf(certs[len(certs)-1].Raw)
 }
