@@ -104,7 +104,7 @@ func (b *box) change(m *drill.Member, method, path, body string) {
 	key := fmt.Sprint(time.Now().UnixNano())
 	until(b.t, 30*time.Second, method+" "+path, func(ctx context.Context) error {
 		status, text, err := ask(ctx, m, method, path, body, "Idempotency-Key", key)
-		if err == nil && status != http.StatusServiceUnavailable && status >= 300 {
+		if err == nil && status != http.StatusServiceUnavailable && status != http.StatusTooManyRequests && status >= 300 {
 			b.t.Fatalf("%s %s of %s: %d: %s", method, path, m.ID, status, text)
 		}
 		if err == nil && status >= 300 {
@@ -114,6 +114,7 @@ func (b *box) change(m *drill.Member, method, path, body string) {
 	})
 }
 
+// ask asks a member as an admin.
 func ask(ctx context.Context, m *drill.Member, method, path, body string, headers ...string) (int, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -125,11 +126,11 @@ func ask(ctx context.Context, m *drill.Member, method, path, body string, header
 	for i := 0; i+1 < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
-	return do(req)
+	return do(m.Client(), req)
 }
 
-func do(req *http.Request) (int, []byte, error) {
-	resp, err := http.DefaultClient.Do(req)
+func do(c *http.Client, req *http.Request) (int, []byte, error) {
+	resp, err := c.Do(req)
 	if err != nil {
 		return 0, nil, err
 	}

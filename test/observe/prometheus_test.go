@@ -102,10 +102,14 @@ func (b *box) watch(t *testing.T) *prometheus {
 		}
 		targets = append(targets, u.Host)
 	}
-	p := startPrometheus(t, targets, func(job map[string]any) {
-		job["scheme"] = "http" // a sandbox has neither TLS nor tokens
-		delete(job, "authorization")
-		delete(job, "tls_config")
+	p := startPrometheus(t, targets, func(dir string, job map[string]any) {
+		if b.CA() == nil { // neither TLS nor tokens
+			job["scheme"] = "http"
+			delete(job, "authorization")
+			delete(job, "tls_config")
+			return
+		}
+		b.writeSecrets(t, dir)
 	})
 	until(t, 20*time.Second, "all members scraped", func(ctx context.Context) error {
 		got, err := p.query(ctx, `count(count_over_time(up{job="roundtable"}[1m]) > 3) and sum(up) == count(up)`)
@@ -117,7 +121,7 @@ func (b *box) watch(t *testing.T) *prometheus {
 	return p
 }
 
-func startPrometheus(t *testing.T, targets []string, change func(job map[string]any)) *prometheus {
+func startPrometheus(t *testing.T, targets []string, change func(dir string, job map[string]any)) *prometheus {
 	t.Helper()
 	program := tool(t, "prometheus")
 	dir := t.TempDir()
@@ -154,8 +158,21 @@ func startPrometheus(t *testing.T, targets []string, change func(job map[string]
 	return p
 }
 
+// writeSecrets writes what Prometheus needs to be let in, as the deployed configuration wants it.
+func (b *box) writeSecrets(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Join(dir, "secrets"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string][]byte{"ca.pem": b.CA().Cert(), "token": []byte(b.Token("read"))} {
+		if err := os.WriteFile(filepath.Join(dir, "secrets", name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // writeConfig writes what is deployed into a folder, changed as little as it takes.
-func writeConfig(t *testing.T, dir string, targets []string, change func(job map[string]any)) {
+func writeConfig(t *testing.T, dir string, targets []string, change func(dir string, job map[string]any)) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(deployed, "prometheus", "prometheus.yml"))
 	if err != nil {
@@ -166,7 +183,7 @@ func writeConfig(t *testing.T, dir string, targets []string, change func(job map
 		t.Fatal(err)
 	}
 	conf["global"] = map[string]any{"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
-	change(conf["scrape_configs"].([]any)[0].(map[string]any))
+	change(dir, conf["scrape_configs"].([]any)[0].(map[string]any))
 	rules := readRules(t, "alerts.yml")
 	for _, g := range rules.Groups {
 		for i := range g.Rules {
@@ -197,7 +214,7 @@ func (p *prometheus) get(ctx context.Context, path string, query url.Values) (js
 	if err != nil {
 		return nil, err
 	}
-	status, text, err := do(req)
+	status, text, err := do(http.DefaultClient, req)
 	if err != nil || status != http.StatusOK {
 		return nil, errors.Join(err, fmt.Errorf("%s: %d: %s", path, status, text))
 	}

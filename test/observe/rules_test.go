@@ -1,9 +1,12 @@
 package observe
 
 import (
+	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +25,34 @@ func promtool(t *testing.T, args ...string) {
 	out, err := exec.CommandContext(t.Context(), tool(t, "promtool"), args...).CombinedOutput()
 	if err != nil {
 		t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// oddNames are metrics whose names are not as Prometheus wants them, and why they stay.
+var oddNames = map[string]string{"nodeos_connected_peers_total": "dashboards of the tools before us ask for it"}
+
+// lintMetrics lets promtool look at what the managers say.
+func (b *box) lintMetrics(t *testing.T) {
+	t.Helper()
+	for _, m := range b.Members {
+		_, text, err := ask(t.Context(), m, http.MethodGet, "/metrics", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := exec.CommandContext(t.Context(), tool(t, "promtool"), "check", "metrics")
+		c.Stdin = bytes.NewReader(append(text, '\n'))
+		out, err := c.CombinedOutput()
+		odd := map[string]bool{}
+		for line := range strings.Lines(string(out)) {
+			name, _, _ := strings.Cut(line, " ")
+			if odd[name] = true; oddNames[name] == "" {
+				t.Errorf("promtool on the metrics of %s: %s", m.ID, line)
+			}
+		}
+		var exit *exec.ExitError
+		if err != nil && !errors.As(err, &exit) || len(odd) != len(oddNames) {
+			t.Errorf("promtool on the metrics of %s: %v: %s", m.ID, err, out)
+		}
 	}
 }
 
