@@ -133,6 +133,7 @@ func (c *Cluster) open() error {
 	}
 	c.talking.Store(c.gossip)
 	c.wg.Go(c.yield)
+	c.wg.Go(c.wonder)
 	c.wg.Go(func() { c.leadership.run(c.ctx) })
 	c.streams.serve()
 	return nil

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"roundtable/fsm"
 )
 
@@ -33,6 +35,7 @@ const (
 	opBarrier  op = "barrier"  // commit an entry of raft's
 	opTransfer op = "transfer" // give the leadership to Member, "" for the best
 	opRemove   op = "remove"   // remove Member from the group
+	opPing     op = "ping"     // nothing; whoever does not lead says so, as to everything
 )
 
 type request struct {
@@ -178,6 +181,8 @@ func (c *Cluster) serve(ctx context.Context, from string, req request) (uint64, 
 		return state.Index, err
 	case opTransfer:
 		return 0, c.transferHere(ctx, req.Member)
+	case opPing:
+		return 0, nil
 	case opRemove:
 		return c.removeHere(ctx, req.Member, req.Actor)
 	}
@@ -219,6 +224,21 @@ func (c *Cluster) askLeader(ctx context.Context, s *standing, req request) (uint
 		return resp.Index, &uncertain{e, text}
 	}
 	return resp.Index, text
+}
+
+// answers reports whether a member answers before ctx ends, whatever it says: one that does not lead says so.
+func (c *Cluster) answers(ctx context.Context, s raft.Server) bool {
+	address, err := whereabouts{c}.ServerAddr(s.ID)
+	if err != nil {
+		return false
+	}
+	p, err := c.forwarding.to(ctx, string(s.ID), string(address))
+	if err != nil {
+		return false
+	}
+	deadline, _ := ctx.Deadline()
+	_, err = p.do(ctx, request{Op: opPing, LimitMs: max(1, time.Until(deadline).Milliseconds())})
+	return err == nil
 }
 
 // forwarding keeps one stream per member that was asked.

@@ -92,8 +92,14 @@ func readWelcome(r io.Reader) error {
 	if _, err := io.ReadFull(r, b[1:1+n]); err != nil {
 		return err
 	}
-	return fmt.Errorf("refused by the peer: %s", b[1:1+n])
+	return &refusedError{string(b[1 : 1+n])}
 }
+
+// refusedError is a stream that the other side did not want.
+type refusedError struct{ reason string }
+
+// Error says why.
+func (e *refusedError) Error() string { return "refused by the peer: " + e.reason }
 
 // certified is the member that the certificate behind a stream names; "" for a plain one.
 func certified(conn net.Conn) string {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -308,11 +309,32 @@ func (c *Cluster) Remove(ctx context.Context, id string) error {
 	return c.WaitIndex(ctx, index)
 }
 
+// answerTime is how long a member may take to answer a ping.
+const answerTime = time.Second
+
 // mayLoseVote reports on the leader that the group would be without a quorum of live voters if a member had no vote; nil for one
-// that has none.
-func (c *Cluster) mayLoseVote(id string) error {
-	in := membershipInput{self: c.cfg.ID, servers: c.servers(), nodes: c.gossip.snapshot(), now: c.cfg.Now()}
-	if s, ok := c.server(id); ok && s.Suffrage == raft.Voter && !in.safeWithout(id, 1) {
+// that has none. Gossip is not asked who lives, which takes seconds to miss somebody, but everybody himself.
+func (c *Cluster) mayLoseVote(ctx context.Context, id string) error {
+	s, ok := c.server(id)
+	if !ok || s.Suffrage != raft.Voter {
+		return nil
+	}
+	in := membershipInput{self: c.cfg.ID, servers: c.servers(), nodes: map[string]Node{}, now: c.cfg.Now()}
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	for _, o := range c.otherVoters() {
+		wg.Go(func() {
+			if c.answers(ctx, o) {
+				mu.Lock()
+				in.nodes[string(o.ID)] = Node{Alive: true, Seen: in.now}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if !in.safeWithout(id, 1) {
 		return fmt.Errorf("%w: without %s the live voters are no majority", ErrQuorum, id)
 	}
 	return nil
@@ -333,7 +355,7 @@ func (c *Cluster) removeHere(ctx context.Context, id, actor string) (uint64, err
 	if !recorded && !listed {
 		return 0, fmt.Errorf("%w: %s", ErrUnknownMember, id)
 	}
-	if err := c.mayLoseVote(id); err != nil {
+	if err := c.mayLoseVote(ctx, id); err != nil {
 		return 0, err
 	}
 	var index uint64

@@ -156,7 +156,7 @@ func (c *Cluster) appendEntry(ctx context.Context, e fsm.Entry) (uint64, error) 
 		e.Command = cmd
 	}
 	if set, ok := e.Command.(fsm.SetMember); ok && set.Nonvoter != nil && *set.Nonvoter {
-		if err := c.mayLoseVote(set.ID); err != nil {
+		if err := c.mayLoseVote(ctx, set.ID); err != nil {
 			return 0, err
 		}
 	}

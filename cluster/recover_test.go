@@ -127,7 +127,7 @@ func TestRecoverInterrupted(t *testing.T) {
 					}
 					if half := n == 0 && (stop == stepSnapshot || stop == "delete" || stop == stepFinish); half {
 						var refused *ConfigError
-						if c, err := openFolder(dir); !errors.As(err, &refused) || !strings.Contains(refused.Hint, "recover again") {
+						if c, err := openFolder(dir); !errors.As(err, &refused) || !strings.Contains(refused.Hint, "roundtable recover") {
 							t.Fatalf("a manager starts on half a recovery: %v, %v", c, err)
 						}
 					}

@@ -59,6 +59,7 @@ type Manager struct {
 
 	clocks      clocks
 	handing     atomic.Uint64 // epoch that a handoff of ours closed and whose transfer is under way
+	stopping    atomic.Bool   // it is about to stop, and must be given nothing any more
 	doubled     atomic.Uint64 // blocks of ours that were not ours to be
 	extensions  *meter.Histogram
 	unextended  atomic.Uint64 // extensions that did not come through
@@ -175,6 +176,9 @@ func (m *Manager) Lead(ctx context.Context, since time.Time) {
 // lease, or with ctx's error. The node may be stopped after it.
 func (m *Manager) StepAside(ctx context.Context) error {
 	asked := false
+	m.stopping.Store(true)
+	s, _ := m.cluster.View()
+	m.cluster.Publish(m.report(s))
 	for {
 		s, changed := m.cluster.View()
 		l := s.Lease
@@ -184,16 +188,16 @@ func (m *Manager) StepAside(ctx context.Context) error {
 		if !asked && len(s.RunningOperations()) == 0 {
 			asked = true
 			if s.Cluster.Maintenance {
-				return m.release(ctx, l, "the manager stops; the cluster is in maintenance, so production waits for it to come back")
+				return m.giveUp(ctx, l, "the manager stops; the cluster is in maintenance, so production waits for it to come back")
 			}
 			if _, err := m.Handoff(ctx, "", "now", ""); err != nil {
 				m.log.Warn("no handoff before the stop", "err", err)
-				return m.release(ctx, l, "the manager stops and there is no fit standby")
+				return m.giveUp(ctx, l, "the manager stops and there is no fit standby")
 			}
 			continue
 		}
 		if asked && len(s.RunningOperations()) == 0 {
-			return m.release(ctx, l, "the manager stops")
+			return m.giveUp(ctx, l, "the manager stops")
 		}
 		select {
 		case <-ctx.Done():
@@ -201,4 +205,14 @@ func (m *Manager) StepAside(ctx context.Context) error {
 		case <-changed:
 		}
 	}
+}
+
+// heardTime is how long a report takes to be heard, with a margin: gossip sends at most four a second.
+const heardTime = 400 * time.Millisecond
+
+// giveUp releases the lease of a member that stops, once the others have heard that it does: the leader would else give a released
+// lease back to the only one that it holds for fit.
+func (m *Manager) giveUp(ctx context.Context, l fsm.Lease, reason string) error {
+	sleep(ctx, heardTime)
+	return m.release(ctx, l, reason)
 }

@@ -14,8 +14,9 @@ import (
 // which nothing is granted.
 type memberController struct {
 	*Manager
-	log  *slog.Logger
-	kept bool // what this start was configured with is kept for the next one
+	log   *slog.Logger
+	knows bool // all that was committed before this start is applied here
+	kept  bool // what this start was configured with is kept for the next one
 }
 
 // Settings are what a manager's configuration says of its record and an operator may change there.
@@ -45,6 +46,15 @@ func (*memberController) Name() string { return "member" }
 
 // Reconcile proposes the record where the state has another.
 func (c *memberController) Reconcile(ctx context.Context, s *fsm.State) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if !c.knows { // a state from before the last stop, or an empty one, does not say what an operator set since
+		if err := c.cluster.Barrier(ctx); err != nil {
+			return 0, err
+		}
+		c.knows = true
+		s, _ = c.cluster.View()
+	}
 	want := c.record
 	if c.node != nil {
 		n := c.node.View()
@@ -64,8 +74,6 @@ func (c *memberController) Reconcile(ctx context.Context, s *fsm.State) (time.Du
 		return 0, nil
 	}
 	want.Nonvoter = false // the state keeps it by itself, and a program of version 1 does not know it
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
 	_, err := c.cluster.Propose(ctx, fsm.PutMember{Member: want}, "")
 	if errors.Is(err, fsm.ErrFinalizer) && c.onFatal != nil {
 		c.onFatal(err) // a paused node still votes: this one must not run

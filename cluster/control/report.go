@@ -60,6 +60,9 @@ func (m *Manager) report(s *fsm.State) health.Report {
 	if r.Fit && n.Peers == 0 && slices.ContainsFunc(n.Configured, func(p string) bool { return !slices.Contains(members, p) }) {
 		r.Fit, r.Reason = false, "its node has no p2p peers" // missing peers that are members themselves do not count [L7]
 	}
+	if m.stopping.Load() {
+		r.Fit, r.Reason = false, "its manager stops"
+	}
 	return r
 }
 
