@@ -84,6 +84,9 @@ func TestMetricsExist(t *testing.T) {
 	}
 }
 
+// searched is what a command looks for in the journal.
+var searched = regexp.MustCompile(`journalctl .*--grep "?([^"]+?)"?(?: -|$)`)
+
 // TestSymptomsAreReal looks for the words in the first column of the handbook's tables of symptoms in the program's source: an
 // operator looks for what he sees. A table is one of symptoms where its first heading says that something "says", or is
 // "reason" or "cause".
@@ -97,6 +100,11 @@ func TestSymptomsAreReal(t *testing.T) {
 		source.Write(content)
 	}
 	text, found, symptoms := source.String(), 0, false
+	for i, line := range pageOf(t, handbook).lines {
+		if m := searched.FindStringSubmatch(line); m != nil && !strings.Contains(text, m[1]) {
+			t.Errorf("%s:%d: no line of the log says %q", handbook, i+1, m[1])
+		}
+	}
 	for i, line := range pageOf(t, handbook).lines {
 		cells := strings.Split(line, "|")
 		switch {
