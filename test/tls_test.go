@@ -15,7 +15,6 @@ import (
 
 	"roundtable/api"
 	"roundtable/drill"
-	"roundtable/durable"
 	"roundtable/security"
 )
 
@@ -154,30 +153,22 @@ func TestCertificatesAreReplaced(t *testing.T) {
 	}
 
 	// A new CA: first everybody believes both, then it signs, then the old one goes.
-	young, err := security.NewCA("sandbox", time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := young.Key()
-	if err != nil {
-		t.Fatal(err)
-	}
-	put := func(file string, text []byte) {
+	ca := func(step string, m *drill.Member) {
 		t.Helper()
-		if err := durable.Write(file, text); err != nil {
+		if _, err := b.command("certificate", "ca", step, "--home", m.Home); err != nil {
 			t.Fatal(err)
 		}
 	}
-	put(founder.Files().CA, append(b.CA().Cert(), young.Cert()...))
-	for _, m := range b.Members { // who renews learns of both
+	ca("new", founder)
+	for _, m := range b.others(founder.ID) { // who renews learns of both
 		shows(m, renew(m))
 	}
-	put(founder.Files().CAKey, key)
+	ca("use", founder)
 	for _, m := range b.Members {
 		shows(m, renew(m))
 	}
 	for _, m := range b.Members {
-		put(m.Files().CA, young.Cert())
+		ca("forget", m)
 	}
 	old := b.foreign(b.CA(), "m2", time.Hour)
 	for _, m := range b.Members {

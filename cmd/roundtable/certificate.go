@@ -44,7 +44,7 @@ func (a *app) certificateCommand() *cobra.Command {
 		Use: "certificate", Aliases: []string{"cert"}, Short: "A manager's certificate: what it says, and a new one", Args: cobra.NoArgs, Example: "roundtable certificate show",
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.certificateShowCommand(), a.certificateRenewCommand())
+	cmd.AddCommand(a.certificateShowCommand(), a.certificateRenewCommand(), a.certificateCACommand())
 	return cmd
 }
 
