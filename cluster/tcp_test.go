@@ -6,10 +6,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/memberlist"
 	"github.com/hashicorp/raft"
 
 	"roundtable/fsm"
@@ -193,5 +195,47 @@ func TestNoLeader(t *testing.T) {
 	}
 	if err := c.Close(context.Background()); err != nil {
 		t.Error("closing twice:", err)
+	}
+}
+
+// TestForeignGossip: who has no key of gossip, or another one, is not talked with, and what goes over the wire tells nothing.
+func TestForeignGossip(t *testing.T) {
+	g := newGroup(t, 1)
+	m1 := g.members["m1"]
+	try := func(key []byte) error {
+		mc := memberlist.DefaultLocalConfig()
+		mc.Name, mc.Label, mc.SecretKey, mc.BindAddr, mc.BindPort, mc.LogOutput = "m2", "test", key, "127.0.0.1", 0, io.Discard
+		list, err := memberlist.Create(mc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = list.Shutdown() }()
+		_, err = list.Join([]string{m1.GossipAddress()})
+		return err
+	}
+	for name, tc := range map[string]struct {
+		key []byte
+		ok  bool
+	}{"ours": {g.key, true}, "another key": {bytes.Repeat([]byte{8}, 32), false}, "none": {nil, false}} {
+		if err := try(tc.key); (err == nil) != tc.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+
+	// A listener that gossip is sent to: the address is remembered from a member that has gone.
+	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = udp.Close() }()
+	at := memberlist.Node{Name: "eve", Addr: net.IPv4(127, 0, 0, 1), Port: uint16(udp.LocalAddr().(*net.UDPAddr).Port)}
+	if err := m1.gossip.list.SendBestEffort(&at, []byte("a report of m1")); err != nil {
+		t.Fatal(err)
+	}
+	packet := make([]byte, 2048)
+	_ = udp.SetReadDeadline(time.Now().Add(5 * time.Second))
+	n, _, err := udp.ReadFrom(packet)
+	if err != nil || bytes.Contains(packet[:n], []byte("report")) {
+		t.Errorf("in the clear: %q %v", packet[:n], err)
 	}
 }
