@@ -8,23 +8,40 @@ import (
 	"testing"
 )
 
-// The log and the raft snapshot of entry version 1, as its program wrote them: every kind, accepted and refused, on many
+// The log and the raft snapshot of each entry version, as its program wrote them: every kind, accepted and refused, on many
 // lines of testdata/v1.log, its answers in v1.answers, the state that they lead to in v1.snapshot. They are frozen. A later
 // program must read them and come to the same answers and the same state, for ever; if this test fails, the program is
 // wrong and not the files.
-func TestVersion1IsReadForEver(t *testing.T) {
-	log, err := os.ReadFile("testdata/v1.log")
+func TestEachVersionIsReadForEver(t *testing.T) {
+	for version := uint32(1); version <= EntryVersion; version++ {
+		t.Run(fmt.Sprint("v", version), func(t *testing.T) { readForEver(t, version) })
+	}
+}
+
+// TestARecoveredStateIsReadForEver: what a recovery writes is no entry's doing.
+func TestARecoveredStateIsReadForEver(t *testing.T) {
+	frozen := testdata(t, "v2.recovered.snapshot")
+	s, err := Unmarshal(frozen)
 	if err != nil {
 		t.Fatal(err)
 	}
-	answers, err := os.ReadFile("testdata/v1.answers")
+	if !bytes.Equal(bytesOf(t, s), frozen) || !s.Lease.Fenced() || len(s.Lost) != 1 {
+		t.Fatalf("read as\n%s\nand was\n%s", bytesOf(t, s), frozen)
+	}
+}
+
+func testdata(t *testing.T, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile("testdata/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	frozen, err := os.ReadFile("testdata/v1.snapshot")
-	if err != nil {
-		t.Fatal(err)
-	}
+	return b
+}
+
+func readForEver(t *testing.T, version uint32) {
+	name := fmt.Sprint("v", version)
+	log, answers, frozen := testdata(t, name+".log"), testdata(t, name+".answers"), testdata(t, name+".snapshot")
 	lines := bytes.Split(bytes.TrimSpace(log), []byte("\n"))
 	want, err := Unmarshal(frozen)
 	if err != nil {
@@ -61,8 +78,8 @@ func TestVersion1IsReadForEver(t *testing.T) {
 		}
 	}
 	for kind, k := range kinds {
-		if k.since == 1 && !met[kind] {
-			t.Errorf("the log of version 1 has no %s", kind)
+		if k.since == version && !met[kind] {
+			t.Errorf("the log of version %d has no %s", version, kind)
 		}
 	}
 }
