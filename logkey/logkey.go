@@ -22,11 +22,10 @@ const (
 
 // On lines about one thing.
 const (
-	Err     = "err"
-	Reason  = "reason"
-	Peer    = "peer" // another member
-	Epoch   = "epoch"
-	Leader  = "leader"
-	Leading = "leading"
-	Term    = "term"
+	Err    = "err"
+	Reason = "reason"
+	Peer   = "peer" // another member
+	Epoch  = "epoch"
+	Leader = "leader"
+	Term   = "term"
 )

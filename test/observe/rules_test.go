@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -74,27 +73,16 @@ func TestDeployedFiles(t *testing.T) {
 	promtool(t, "check", "rules", "--lint=all", "--lint-fatal", filepath.Join(dir, "rules.yml"))
 }
 
-// TestAlertsAreWhole: each has what whoever is woken by it needs.
+// TestAlertsAreWhole: each has what whoever is woken by it needs. test/docs looks for its page in the handbook.
 func TestAlertsAreWhole(t *testing.T) {
-	handbook, err := os.ReadFile("../../docs/handbook.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, a := range alerts(t) {
 		if s := a.Labels["severity"]; s != "critical" && s != "warning" {
 			t.Errorf("%s has the severity %q", a.Alert, s)
 		}
-		for _, key := range []string{"summary", "description"} {
+		for _, key := range []string{"summary", "description", "runbook_url"} {
 			if a.Annotations[key] == "" {
 				t.Errorf("%s has no %s", a.Alert, key)
 			}
-		}
-		anchor := "alert-" + strings.ToLower(a.Alert)
-		if url := a.Annotations["runbook_url"]; url != "docs/handbook.md#"+anchor {
-			t.Errorf("%s has the runbook %q", a.Alert, url)
-		}
-		if !regexp.MustCompile(`(?i)(id|name)="` + anchor + `"|^#+ ` + anchor + `$`).Match(handbook) {
-			t.Errorf("docs/handbook.md has no anchor %s", anchor)
 		}
 		if _, err := time.ParseDuration(a.For); a.For != "" && err != nil {
 			t.Errorf("%s lasts %q", a.Alert, a.For)
