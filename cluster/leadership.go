@@ -268,7 +268,7 @@ func (c *Cluster) TransferLeadership(ctx context.Context, to string) error {
 // noteLeader puts an operator's transfer into the history, where the log can say who that was. The transfer has happened:
 // a failure here does not undo it.
 func (c *Cluster) noteLeader(ctx context.Context) {
-	if state, _ := c.View(); Actor(ctx) == "" || state.Level < 2 || state.EntryVersion() < 2 {
+	if state, _ := c.View(); Actor(ctx) == "" || !state.BeyondVersion1() {
 		return
 	}
 	s := c.leadership.now.Load()

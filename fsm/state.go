@@ -115,11 +115,15 @@ func (s *State) EntryVersion() uint32 {
 	return lowest
 }
 
+// BeyondVersion1 reports that there are entries of version 2 in the log and that every member knows them: one more closes no way
+// back to a program of version 1.
+func (s *State) BeyondVersion1() bool { return s.Level >= 2 && s.EntryVersion() >= 2 }
+
 // NamesActor reports whether an entry with this command may say on whose behalf it is: that needs version 2 of every member,
 // and it is left out as well while nothing else of version 2 was ever used, so that the members can still go back to a
 // program of version 1.
 func (s *State) NamesActor(c Command) bool {
-	return s.EntryVersion() >= 2 && max(s.Level, Needs(c)) >= 2
+	return s.BeyondVersion1() || s.EntryVersion() >= 2 && Needs(c) >= 2
 }
 
 // snapshotVersion is the layout of Marshal's output.

@@ -43,11 +43,12 @@ func (m *Manager) PatchCluster(ctx context.Context, c fsm.PatchCluster, key stri
 			Hint:    fmt.Sprintf("take at least %d, or shorten [raft] election on every member first", m.minSlots),
 		}
 	}
-	if s, _ := m.cluster.View(); s.EntryVersion() >= fsm.Needs(c) || s.Cluster.Name == "" {
+	s, _ := m.cluster.View()
+	if s.BeyondVersion1() || s.Cluster.Name == "" {
 		return m.cluster.Propose(ctx, c, key)
 	}
-	// Some member does not know this entry yet: the whole configuration does the same, if nobody else changes it meanwhile.
-	s, _ := m.cluster.View()
+	// Some member may not know this entry, or may have to go back to a program that does not: the whole configuration does the
+	// same, if nobody else changes it meanwhile.
 	whole := s.Cluster
 	if c.Producers != nil {
 		whole.Producers = *c.Producers

@@ -64,11 +64,13 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// TestPatchCluster: parts of the configuration change alone; where some member does not know such an entry, the whole does
-// the same; a lease that an election outlasts is refused.
+// TestPatchCluster: parts of the configuration change alone; where some member does not know such an entry, or nobody used one
+// yet, the whole does the same; a lease that an election outlasts is refused.
 func TestPatchCluster(t *testing.T) {
-	for _, version := range []uint32{1, 2} {
+	for _, c := range []struct{ version, level uint32 }{{1, 1}, {2, 1}, {2, 2}, {1, 2}} {
+		version, level := c.version, c.level
 		s, peers := world()
+		s.Level = c.level
 		for id, m := range s.Members {
 			m.EntryVersion = version
 			s.Members[id] = m
@@ -94,8 +96,8 @@ func TestPatchCluster(t *testing.T) {
 			t.Errorf("version %d: 3 slots: %v", version, err)
 		}
 		for _, c := range g.log {
-			if fsm.Needs(c) > version {
-				t.Errorf("%s was proposed in a cluster of version %d", c.Kind(), version)
+			if fsm.Needs(c) > min(version, level) {
+				t.Errorf("%s was proposed in a cluster of version %d with a log of %d", c.Kind(), version, level)
 			}
 		}
 	}
