@@ -63,7 +63,7 @@ var (
 	separators  = regexp.MustCompile(`[|;&<>()#]+|\$\(`)
 	placeholder = regexp.MustCompile(`[A-Z]{2,}|\.\.\.|^[-\[\]]`)
 	// notCalled are the words before the program's name where a user, a unit or a file of that name is meant.
-	notCalled = regexp.MustCompile(`^(-u|-o|-g|--user|\d+|stop|start|restart|status|reload|enable|disable|--now|chown|chmod|edit|mask|into|root:.*)$`)
+	notCalled = regexp.MustCompile(`^(-u|-n|-o|-g|--user|\d+|stop|start|restart|status|reload|enable|disable|--now|chown|chmod|edit|mask|into|root:.*)$`)
 )
 
 // invocations are the calls of roundtable in a line of shell: what follows its name.
