@@ -245,3 +245,14 @@ func TestFilesExist(t *testing.T) {
 		t.Errorf("only %d files were found in the text", found)
 	}
 }
+
+// TestIndex wants every page below docs in its index; of the decisions the folder is there.
+func TestIndex(t *testing.T) {
+	index := strings.Join(pageOf(t, "docs/README.md").lines, "\n")
+	for _, p := range pages(t) {
+		rel, ok := strings.CutPrefix(p.file, "docs/")
+		if ok && rel != "README.md" && !strings.HasPrefix(rel, "decisions/") && !strings.Contains(index, "("+rel+")") {
+			t.Errorf("docs/README.md does not name %s", rel)
+		}
+	}
+}
