@@ -28,7 +28,6 @@ type Recovery struct {
 	dir, id string
 	stores  Stores
 	found   Found
-	state   *fsm.State
 
 	// step is asked before each step; an error ends the recovery there, as a crash would. A seam for tests.
 	step func(name string) error

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"roundtable/chain"
 	"roundtable/cmd/roundtable/config"
 	"roundtable/fsm"
 	"roundtable/manager"
@@ -52,8 +52,7 @@ it joins as a new member. The founder's config.toml needs manager.join for that.
 			if err != nil {
 				return err
 			}
-			defer r.Close()
-			return a.recover(cmd, conf, r, lost, off, look)
+			return errors.Join(a.recover(cmd, conf, r, lost, off, look), r.Close())
 		},
 	}
 	c.PreRunE = func(*cobra.Command, []string) error { // for people only
@@ -222,7 +221,7 @@ func (a *app) whatNext(self, join string, r *manager.Recovery, lost []string) {
 	a.out.line("")
 	a.out.line("%s", green("Recovered: "+self+" is the only member."))
 	a.out.line("  Its group is %s: what is left of the old one cannot speak to it.", r.Found().Group)
-	a.out.line("  Nobody signs before slot %d (%s).", first, time.UnixMilli(chain.Slot(first).UnixMilli()).UTC().Format(time.RFC3339))
+	a.out.line("  Nobody signs before slot %d (%s).", first, time.UnixMilli(first.UnixMilli()).UTC().Format(time.RFC3339))
 	a.out.line("Now:")
 	a.out.line("  1. Start the manager of %s.", self)
 	if s.Members[self].Witness {
