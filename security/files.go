@@ -205,18 +205,18 @@ func (f Files) lock() (unlock func(), err error) {
 	return func() { dir.Close() }, nil
 }
 
-// ca loads the CA with its key.
-func (f Files) ca() (*CA, error) {
+// ca loads the CA with its key, and the bundle of those that are believed.
+func (f Files) ca() (ca *CA, bundle []byte, err error) {
 	key, err := os.ReadFile(f.CAKey)
 	if errors.Is(err, fs.ErrNotExist) || f.CAKey == "" {
-		return nil, ErrNoCA
+		return nil, nil, ErrNoCA
 	}
 	if err != nil {
-		return nil, fmt.Errorf("security: %w", err)
+		return nil, nil, fmt.Errorf("security: %w", err)
 	}
-	bundle, err := os.ReadFile(f.CA)
-	if err != nil {
-		return nil, fmt.Errorf("security: %w", err)
+	if bundle, err = os.ReadFile(f.CA); err != nil {
+		return nil, nil, fmt.Errorf("security: %w", err)
 	}
-	return LoadCA(bundle, key)
+	ca, err = LoadCA(bundle, key)
+	return ca, bundle, err
 }

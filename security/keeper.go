@@ -109,7 +109,7 @@ func (k *Keeper) Client(member string) *tls.Config {
 // Sign signs a member's request with the CA's key, or returns ErrNoCA. The key is read for it and not kept in memory. The
 // caller has made sure that the asker is that member.
 func (k *Keeper) Sign(request []byte, member string) (Issued, error) {
-	ca, err := k.cfg.ca()
+	ca, bundle, err := k.cfg.ca() // as the files are now: who asks just after a change must learn of it
 	if err != nil {
 		return Issued{}, err
 	}
@@ -117,7 +117,7 @@ func (k *Keeper) Sign(request []byte, member string) (Issued, error) {
 	if err != nil {
 		return Issued{}, err
 	}
-	return Issued{Cert: chain, CA: k.loaded.Load().text[0]}, nil
+	return Issued{Cert: chain, CA: bundle}, nil
 }
 
 // CAs are the fingerprints of the CAs that are believed.

@@ -30,7 +30,7 @@ func Found(f Files, cluster string, now time.Time) (ca *CA, gossipKey []byte, er
 
 func (f Files) found(cluster string, now time.Time) (*CA, error) {
 	if _, err := os.Stat(f.CA); err == nil {
-		ca, err := f.ca()
+		ca, _, err := f.ca()
 		if errors.Is(err, ErrNoCA) {
 			return nil, fmt.Errorf("%w: %s is there without it", ErrNoCA, f.CA)
 		}

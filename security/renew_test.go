@@ -171,14 +171,13 @@ func TestNewCA(t *testing.T) {
 	if got := k1.CAs(); len(got) != 2 {
 		t.Fatalf("m1 believes %v", got)
 	}
-	young := k1.CAs()[1]
 	if _, err := f1.ForgetCAs(); err != nil { // it is not used yet: to forget it would be no harm, but for the key that waits
 		t.Fatal(err)
 	}
 	if err := errors.Join(f1.NewCA("t", time.Now()), k1.Reload()); err != nil { // and it comes back
 		t.Fatal(err)
 	}
-	young = k1.CAs()[1]
+	young := k1.CAs()[1]
 	renew(k2) // and m2 learns of the new one
 	if got := k2.CAs(); len(got) != 2 {
 		t.Fatalf("m2 believes %v", got)

@@ -31,7 +31,8 @@ func (f Files) LastCA() string {
 
 // NewCA draws the next CA beside the one that signs, and adds it to those that are believed here. Again, it changes nothing.
 func (f Files) NewCA(cluster string, now time.Time) error {
-	if _, err := f.ca(); err != nil {
+	_, bundle, err := f.ca()
+	if err != nil {
 		return err
 	}
 	text, err := keepOrMake(f.nextCA(), func() ([]byte, error) {
@@ -43,10 +44,6 @@ func (f Files) NewCA(cluster string, now time.Time) error {
 	})
 	if err != nil {
 		return err
-	}
-	bundle, err := os.ReadFile(f.CA)
-	if err != nil {
-		return fmt.Errorf("security: %w", err)
 	}
 	if _, err := LoadCA(bundle, text); err == nil {
 		return nil // it is in the bundle
@@ -103,7 +100,7 @@ func (f Files) ForgetCAs() (gone []string, err error) {
 	if i < 0 {
 		return nil, errors.New("security: the certificate here is of none of the CAs that are believed")
 	}
-	if ca, err := f.ca(); err == nil && Fingerprint(ca.cert) != issuer {
+	if ca, _, err := f.ca(); err == nil && Fingerprint(ca.cert) != issuer {
 		return nil, errors.New("security: the certificate here is not of the CA that signs here: renew it first")
 	} else if err != nil && !errors.Is(err, ErrNoCA) {
 		return nil, err
