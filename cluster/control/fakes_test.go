@@ -26,6 +26,10 @@ type group struct {
 	before func(fsm.Command) error
 	admit  func(fsm.Command) (fsm.Command, error) // the leader's last look; nil: none
 	log    []fsm.Command                          // what was applied
+	told   health.Report                          // the newest report before the last proposal
+	said   health.Report                          // the newest report
+	// barrier is called by Barrier, which brings a member that has just started up to date; nil: nothing was missing.
+	barrier func()
 }
 
 var errLost = errors.New("the answer was lost")
@@ -54,6 +58,7 @@ func (g *group) Propose(_ context.Context, c fsm.Command, key string) (uint64, e
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.told = g.said
 	next, result := g.state.Apply(fsm.Entry{Index: g.state.Index + 1, At: testNow.UnixMilli(), Key: key, Command: c})
 	if result.Err == nil {
 		g.log = append(g.log, c)
@@ -79,8 +84,19 @@ func (g *group) Peers() map[string]health.Peer {
 	return g.peers
 }
 
-func (g *group) Barrier(context.Context) error                    { return nil }
-func (g *group) Publish(health.Report)                            {}
+func (g *group) Barrier(context.Context) error {
+	if g.barrier != nil {
+		g.barrier()
+	}
+	return nil
+}
+
+func (g *group) Publish(r health.Report) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.said = r
+}
+
 func (g *group) IsLeader() bool                                   { return true }
 func (g *group) Leader() (id, addr string)                        { return "a", "a:1" }
 func (g *group) TransferLeadership(context.Context, string) error { return nil }

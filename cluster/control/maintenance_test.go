@@ -64,6 +64,9 @@ func TestMaintenanceMovesNothing(t *testing.T) {
 		if l := g.state.Lease; !l.Released || l.Holder != "a" || len(g.state.Operations) != 0 {
 			t.Errorf("%+v, %d operations", l, len(g.state.Operations))
 		}
+		if r := g.told; r.Fit || r.Reason != "its manager stops" { // or the leader would give it back at once
+			t.Errorf("told before: %+v", r)
+		}
 	})
 	t.Run("the holder is cut off: it keeps what nobody would take over", func(t *testing.T) {
 		for _, on := range []bool{true, false} {

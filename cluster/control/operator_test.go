@@ -169,6 +169,24 @@ func TestAnOperatorsPriorityOutlivesARestart(t *testing.T) {
 	}
 }
 
+// TestARecordIsProposedOnWhatIsCommitted: a process that just started has applied nothing yet, and must not take that for what an
+// operator set.
+func TestARecordIsProposedOnWhatIsCommitted(t *testing.T) {
+	s, peers := world()
+	a := s.Members["a"]
+	a.Priority = 7
+	s.Members["a"] = a
+	g := newGroup(fsm.New(), peers)
+	g.barrier = func() { g.set(func(now *fsm.State) { *now = *s }) }
+	m := NewManager(Config{Record: fsm.Member{ID: "a", Incarnation: incB[:31] + "1", EntryVersion: 2}, Cluster: g, Last: &Settings{}, Now: func() time.Time { return testNow }})
+	if _, err := (&memberController{Manager: m, log: slog.New(slog.DiscardHandler)}).Reconcile(t.Context(), fsm.New()); err != nil {
+		t.Fatal(err)
+	}
+	if got := g.state.Members["a"]; got.Priority != 7 || got.Incarnation != incB[:31]+"1" {
+		t.Errorf("%+v", got)
+	}
+}
+
 func mustSet(t *testing.T, g *group, c fsm.Command) error {
 	t.Helper()
 	_, err := g.Propose(t.Context(), c, "")
