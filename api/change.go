@@ -103,7 +103,8 @@ func (k *repeats[T]) once(ctx context.Context, key string, do func() (T, error))
 		select {
 		case <-o.ended:
 		case <-ctx.Done():
-			return o.value, ctx.Err()
+			var none T
+			return none, ctx.Err()
 		}
 		return o.value, o.err
 	}

@@ -182,7 +182,7 @@ func at(servers []raft.Server, address string) (raft.Server, bool) {
 }
 
 // removedMembers are those that are banned, and those whose last word in the history is their removal and who have no record:
-// gossip does not bring them back. An invite does, or putting a record again; for those that are not banned also the
+// gossip does not bring them back. An invite that is used does, or putting a record again; for those that are not banned also the
 // history's end (512 lines).
 func removedMembers(s *fsm.State) map[string]bool {
 	removed := map[string]bool{}
@@ -190,7 +190,7 @@ func removedMembers(s *fsm.State) map[string]bool {
 		switch e.Kind {
 		case "member.removed":
 			removed[e.Subject] = true
-		case "member.invited":
+		case "member.admitted":
 			delete(removed, e.Subject)
 		}
 	}

@@ -193,7 +193,7 @@ func TestPlanNeverBreaksQuorum(t *testing.T) {
 }
 
 func TestRemovedMembers(t *testing.T) {
-	s := fsm.New()
+	s, hash := fsm.New(), strings.Repeat("0", 64)
 	for i, c := range []fsm.Command{
 		fsm.PutMember{Member: fsm.Member{ID: "m1", Incarnation: fmt.Sprintf("%032d", 1)}},
 		fsm.PutMember{Member: fsm.Member{ID: "m2", Incarnation: fmt.Sprintf("%032d", 2)}},
@@ -201,7 +201,9 @@ func TestRemovedMembers(t *testing.T) {
 		fsm.RemoveMember{ID: "m2"}, fsm.RemoveMember{ID: "m3"},
 		fsm.PutMember{Member: fsm.Member{ID: "m3", Incarnation: fmt.Sprintf("%032d", 4)}},
 		fsm.RemoveMember{ID: "m4", Ban: true}, fsm.RemoveMember{ID: "m5", Ban: true},
-		fsm.PutInvite{Invite: fsm.Invite{ID: "i", Member: "m4", Hash: strings.Repeat("0", 64), Expires: 1}},
+		fsm.RemoveMember{ID: "m6", Ban: true},
+		fsm.PutInvite{Invite: fsm.Invite{ID: "i", Member: "m4", Hash: hash, Expires: 1}}, fsm.UseInvite{ID: "i", Hash: hash, Member: "m4"},
+		fsm.PutInvite{Invite: fsm.Invite{ID: "j", Member: "m6", Hash: hash, Expires: 1}}, // nobody used it
 	} {
 		next, r := s.Apply(fsm.Entry{Index: uint64(i + 1), Command: c})
 		if r.Err != nil {
@@ -209,7 +211,7 @@ func TestRemovedMembers(t *testing.T) {
 		}
 		s = next
 	}
-	if got := removedMembers(s); len(got) != 2 || !got["m2"] || !got["m5"] {
+	if got := removedMembers(s); len(got) != 3 || !got["m2"] || !got["m5"] || !got["m6"] {
 		t.Fatalf("removed: %v", got)
 	}
 }

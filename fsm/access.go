@@ -47,13 +47,14 @@ type RemoveToken struct {
 	ID string `json:"id"`
 }
 
-// PutInvite invites a member that is not there yet, and lets one in again that was removed. The oldest invites make room.
+// PutInvite invites a member that is not there yet. It lets nobody in: a ban stays until the invite is used. The oldest invites
+// make room, those that were used last of all: they tell since when a member is who it is (Admitted).
 type PutInvite struct {
 	Invite Invite `json:"invite"`
 }
 
-// UseInvite uses an invite up. Refused where it is unknown, of another secret, used, expired by the entry's time, or for
-// another member.
+// UseInvite uses an invite up, lifts its member's ban, and drops the member's other invites. Refused where it is unknown, of
+// another secret, used, expired by the entry's time, for another member, or for one that is there already.
 type UseInvite struct {
 	ID     string `json:"id"`
 	Hash   string `json:"hash"`
@@ -132,8 +133,12 @@ func (c PutInvite) apply(s *State, e Entry) error {
 	case member:
 		return ErrInviteBad.with("%q is a member already: remove it first if a new machine is to take its place", n.Member)
 	}
-	s.Invites = putBounded(s.Invites, n.ID, n, maxInvites, func(n Invite) int64 { return n.Created })
-	s.Banned = without(s.Banned, n.Member)
+	s.Invites = putBounded(s.Invites, n.ID, n, maxInvites, func(n Invite) int64 {
+		if n.Used != 0 {
+			return 1 << 62
+		}
+		return n.Created
+	})
 	s.note(e, "member.invited", n.Member, "invite %s", n.ID)
 	return nil
 }
@@ -152,11 +157,30 @@ func (c UseInvite) apply(s *State, e Entry) error {
 	case n.Member != c.Member:
 		return ErrInviteWrong.with("%q is for member %q, not %q", c.ID, n.Member, c.Member)
 	}
+	if _, member := s.Members[n.Member]; member { // it could make itself a second certificate of, say, the holder
+		return ErrInviteBad.with("%q is a member already: remove it first if a new machine is to take its place", n.Member)
+	}
 	n.Used = e.At
-	s.Invites = maps.Clone(s.Invites)
-	s.Invites[n.ID] = n
+	invites := maps.Clone(dropInvites(s.Invites, func(o Invite) bool { return o.Member == n.Member && o.ID != n.ID }))
+	invites[n.ID] = n
+	s.Invites, s.Banned = invites, without(s.Banned, n.Member)
 	s.note(e, "member.admitted", n.Member, "invite %s", n.ID)
 	return nil
+}
+
+// dropInvites returns the invites without those that go; nil where none is left.
+func dropInvites(old map[string]Invite, goes func(Invite) bool) map[string]Invite {
+	for _, id := range slices.Sorted(maps.Keys(old)) {
+		if goes(old[id]) {
+			old = without(old, id)
+		}
+	}
+	return old
+}
+
+// unused is an invite for a member that nobody used.
+func unused(member string) func(Invite) bool {
+	return func(n Invite) bool { return n.Member == member && n.Used == 0 }
 }
 
 // Admitted is when a member was let in by its newest invite, in Unix ms; 0 where it came without one, or long ago. A certificate

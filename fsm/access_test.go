@@ -32,6 +32,19 @@ func admitted(t testing.TB) *State {
 // banned is leased without b, which an operator removed.
 func banned(t testing.TB) *State { return must(t, leased(t), RemoveMember{ID: "b", Ban: true}) }
 
+// invitedBack is banned with an invite for b that nobody used.
+func invitedBack(t testing.TB) *State {
+	return must(t, banned(t), PutInvite{inviteOf("i1", "b")}, RaiseAlarm{"test", "", ""})
+}
+
+// twice is guarded with a second invite for x, and one for y.
+func twice(t testing.TB) *State {
+	return must(t, guarded(t), PutInvite{inviteOf("i2", "x")}, PutInvite{inviteOf("i3", "y")})
+}
+
+// came is admitted with x there.
+func came(t testing.TB) *State { return must(t, admitted(t), PutMember{member("x", 5)}) }
+
 func manyTokens(expires int64) func(testing.TB) *State {
 	return func(t testing.TB) *State {
 		s := born(t)
@@ -86,11 +99,25 @@ var accessRules = []rule{
 	{name: "an invite with a secret for a hash", on: born, do: PutInvite{change(inviteOf("i1", "x"), func(n *Invite) { n.Hash = "secret" })}, want: ErrInviteBad},
 	{name: "a second invite of one id", on: guarded, do: PutInvite{inviteOf("i1", "y")}, want: ErrInviteBad},
 	{name: "a second invite for one member", on: guarded, do: PutInvite{inviteOf("i2", "x")}, check: func(s *State) bool { return len(s.Invites) == 2 }},
-	{name: "an invite for who was removed", on: banned, do: PutInvite{inviteOf("i1", "b")}, check: func(s *State) bool { return s.Banned == nil && len(s.Invites) == 1 }},
+	{name: "an invite for who was removed", on: banned, do: PutInvite{inviteOf("i1", "b")}, check: func(s *State) bool { return s.Banned["b"] == 7000 && len(s.Invites) == 1 }},
+	{name: "an invite for who was removed, unused: its record", on: invitedBack, do: PutMember{member("b", 1)}, want: ErrRemoved},
+	{name: "an invite for who was removed, used too late", on: invitedBack, at: 1 << 40, do: UseInvite{"i1", hash1, "b"}, want: ErrInviteLate},
+	{name: "an invite for who was removed, used", on: invitedBack, do: UseInvite{"i1", hash1, "b"}, check: func(s *State) bool { return s.Banned == nil && s.Admitted("b") == 10_000 && len(s.Invites) == 1 }},
 
 	{name: "an invite used", on: guarded, do: UseInvite{"i1", hash1, "x"}, check: func(s *State) bool {
 		return s.Invites["i1"].Used == 8000 && s.History[7].Kind == "member.admitted" && s.History[7].Subject == "x"
 	}},
+	{name: "an invite of who is there", on: func(t testing.TB) *State {
+		s := *guarded(t)
+		s.Members = withMember(s.Members, member("x", 0)) // by a program that kept the invite
+		return &s
+	}, do: UseInvite{"i1", hash1, "x"}, want: ErrInviteBad},
+	{name: "one of two invites used", on: twice, do: UseInvite{"i2", hash1, "x"}, check: func(s *State) bool { return len(s.Invites) == 2 && s.Invites["i2"].Used != 0 && s.Invites["i3"].Member == "y" }},
+	{name: "one comes, another way, and leaves an invite", on: twice, do: PutMember{member("x", 5)}, check: func(s *State) bool { return len(s.Invites) == 1 && s.Invites["i3"].Member == "y" }},
+	{name: "one comes by its invite", on: admitted, do: PutMember{member("x", 5)}, check: func(s *State) bool { return s.Admitted("x") == 8000 }},
+	{name: "one goes that has an invite", on: twice, do: RemoveMember{ID: "x", Ban: true}, check: func(s *State) bool { return len(s.Invites) == 1 && s.Admitted("x") == 0 && s.Banned["x"] != 0 }},
+	{name: "one goes that came by an invite", on: came, do: RemoveMember{ID: "x", Ban: true}, check: func(s *State) bool { return s.Invites == nil && s.Banned["x"] != 0 }},
+	{name: "one goes that came by an invite, without a ban", on: came, do: RemoveMember{ID: "x"}, check: func(s *State) bool { return s.Admitted("x") == 8000 }},
 	{name: "an invite used twice", on: admitted, do: UseInvite{"i1", hash1, "x"}, want: ErrInviteUsed},
 	{name: "an invite that nobody made", on: guarded, do: UseInvite{"i2", hash1, "x"}, want: ErrInvite},
 	{name: "an invite guessed", on: guarded, do: UseInvite{"i1", hash2, "x"}, want: ErrInviteWrong},
@@ -106,6 +133,10 @@ var accessRules = []rule{
 	{name: "ban the holder", on: leased, do: RemoveMember{ID: "a", Ban: true}, want: ErrHolds},
 	{name: "ban who never came", on: leased, do: RemoveMember{ID: "x", Ban: true}, check: func(s *State) bool { return s.Banned["x"] == 7000 && len(s.Members) == 4 }},
 	{name: "ban nobody", on: leased, do: RemoveMember{Ban: true}, want: ErrMember},
+	{name: "ban the target of a handoff", on: atStep(StepAwait), do: RemoveMember{ID: "b", Ban: true}, want: ErrBusy},
+	{name: "ban the source of a handoff", on: atStep(StepVerify), do: RemoveMember{ID: "a", Ban: true}, want: ErrBusy},
+	{name: "ban one that a handoff does not name", on: atStep(StepAwait), do: RemoveMember{ID: "c", Ban: true}, check: func(s *State) bool { return s.Banned["c"] != 0 }},
+	{name: "remove the target of a handoff, as version 1 does", on: atStep(StepAwait), do: RemoveMember{ID: "b"}, check: func(s *State) bool { return len(s.Members) == 3 }},
 	{name: "ban the last one", on: lonely, do: RemoveMember{ID: "a", Ban: true}, want: ErrLastVoter},
 	{name: "ban the last one with a vote", on: oneVote, do: RemoveMember{ID: "a", Ban: true}, want: ErrLastVoter},
 	{name: "the banned one comes back", on: banned, do: PutMember{member("b", 1)}, want: ErrRemoved},
@@ -139,6 +170,13 @@ func TestOldestInvitesAndBansMakeRoom(t *testing.T) {
 	}
 	if ids := slices.Sorted(maps.Keys(s.Invites)); len(ids) != maxInvites || ids[0] != "i003" {
 		t.Errorf("%d invites, from %s", len(ids), ids[0])
+	}
+	used := must(t, guarded(t), UseInvite{"i1", hash1, "x"})
+	for i := range maxInvites + 3 {
+		used = must(t, used, PutInvite{inviteOf(fmt.Sprintf("j%03d", i), "y")})
+	}
+	if len(used.Invites) != maxInvites || used.Admitted("x") != 8000 {
+		t.Errorf("%d invites, and x was admitted at %d: a certificate of who had the id before counts again", len(used.Invites), used.Admitted("x"))
 	}
 	for i := range maxBanned + 3 {
 		s = must(t, s, RemoveMember{ID: fmt.Sprintf("b%03d", i), Ban: true})

@@ -40,8 +40,8 @@ type SetMember struct {
 	Nonvoter    *bool  `json:"nonvoter,omitempty"` // version 2; the last member with a vote keeps it
 }
 
-// RemoveMember forgets a member. The holder of an open lease is refused. Ban (version 2) keeps the id out until an invite
-// lifts it; a banned id need not have a record.
+// RemoveMember forgets a member. The holder of an open lease is refused. Ban (version 2) keeps the id out until an invite for it
+// is used; a banned id need not have a record, and must not be the source or the target of a handoff under way.
 type RemoveMember struct {
 	ID  string `json:"id"`
 	Ban bool   `json:"ban,omitempty"`
@@ -100,6 +100,9 @@ func (c PutMember) apply(s *State, e Entry) error {
 		m.Joined, m.Nonvoter = e.At, false
 	}
 	s.Members, s.Lost = withMember(s.Members, m), without(s.Lost, m.ID)
+	if !known {
+		s.Invites = dropInvites(s.Invites, unused(m.ID)) // it is here: whoever has one of them has no business with it any more
+	}
 	switch {
 	case !known:
 		s.note(e, "member.joined", m.ID, "raft %s", m.Raft)
@@ -157,7 +160,12 @@ func (c RemoveMember) apply(s *State, e Entry) error {
 	if known && !s.votes(c.ID) {
 		return ErrLastVoter.with("%q", c.ID)
 	}
+	if o, ok := s.HandoffOf(c.ID); ok && c.Ban { // version 1 did not look, and it reads what has no ban: its answer must stay
+		return ErrBusy.with("%s %d from %q to %q names the member", o.Kind, o.ID, o.Handoff.From, o.Handoff.To)
+	}
+	s.Invites = dropInvites(s.Invites, unused(c.ID))
 	if c.Ban {
+		s.Invites = dropInvites(s.Invites, func(n Invite) bool { return n.Member == c.ID }) // the ban says more than when it was admitted
 		s.Banned = putBounded(s.Banned, c.ID, e.At, maxBanned, func(at int64) int64 { return at })
 	}
 	members := make(map[string]Member, len(s.Members))

@@ -97,6 +97,16 @@ func (s *State) RunningOperations() []Operation {
 	return running
 }
 
+// HandoffOf finds the handoff under way that a member is the source or the target of.
+func (s *State) HandoffOf(id string) (Operation, bool) {
+	for _, o := range s.RunningOperations() {
+		if o.Handoff != nil && (o.Handoff.From == id || o.Handoff.To == id) {
+			return o, true
+		}
+	}
+	return Operation{}, false
+}
+
 // StartOperation starts an operation at its first step. Its id is the index of this entry.
 type StartOperation struct {
 	Name     string   `json:"name"` // the operation's kind

@@ -43,7 +43,7 @@ type State struct {
 	Level   uint32            `json:"level,omitempty"`   // highest entry version in the log; absent: 1
 	Tokens  map[string]Token  `json:"tokens,omitempty"`  // by id, bounded
 	Invites map[string]Invite `json:"invites,omitempty"` // by id, bounded
-	Banned  map[string]int64  `json:"banned,omitempty"`  // members that an operator removed, and when (Unix ms), bounded
+	Banned  map[string]int64  `json:"banned,omitempty"`  // members that an operator removed, and when (Unix ms), until an invite is used; bounded
 	Lost    map[string]string `json:"lost,omitempty"`    // p2p addresses of the members that a recovery removed, until they join again
 }
 
