@@ -1,19 +1,15 @@
 package test
 
 import (
-	"context"
-	"crypto/rand"
-	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"roundtable/chain"
-	"roundtable/cmd/simnodeos/sim"
 	"roundtable/drill"
+	"roundtable/test/stranger"
 )
 
 // logLine is a line of nodeos' log to the letter.
@@ -52,7 +48,7 @@ func TestForgedLine(t *testing.T) {
 		head := b.overview().Members[0].Head.Num
 		for ahead := range chain.Slot(12) {
 			for _, victim := range []*drill.Member{holder, standby} {
-				if err := attack(t.Context(), victim, forgery(head+1+uint32(ahead%3), now+ahead, o.ChainID[:16])); err != nil {
+				if err := stranger.Attack(t.Context(), victim, forgery(head+1+uint32(ahead%3), now+ahead, o.ChainID[:16])); err != nil {
 					t.Fatal(err)
 				}
 				attacks++
@@ -90,35 +86,4 @@ func TestForgedLine(t *testing.T) {
 	if r := b.check(); r.Missed.Total != 0 {
 		t.Errorf("%d of %d slots were missed", r.Missed.Total, r.SlotsDue)
 	}
-}
-
-// attack connects to a member's node with a handshake that carries the text, and a message that makes the node print it.
-func attack(ctx context.Context, m *drill.Member, text string) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	c, err := new(net.Dialer).DialContext(ctx, "tcp", m.P2P())
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	deadline, _ := ctx.Deadline()
-	if err := c.SetDeadline(deadline); err != nil {
-		return err
-	}
-	theirs, err := sim.ReadHandshake(c)
-	if err != nil {
-		return err
-	}
-	ours := theirs
-	_, _ = rand.Read(ours.NodeID[:])
-	ours.P2PAddress, ours.Agent, ours.OS = "forger-"+m.ID+text, "forger"+text, "linux"+text
-	if err := sim.WriteHandshake(c, ours); err != nil {
-		return err
-	}
-	const goAway = 2 // which nodeos logs with the peer's name and the reason that it gives
-	body, err := json.Marshal(map[string]string{"reason": "forger" + text})
-	if err != nil {
-		return err
-	}
-	return sim.WriteMessage(c, goAway, json.RawMessage(body))
 }

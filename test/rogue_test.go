@@ -5,15 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"roundtable/drill"
-	"roundtable/node/k1"
+	"roundtable/test/stranger"
 )
 
 // TestRogueSigner starts a node outside of the cluster that has the producer's key and signs every slot. Nothing can keep
@@ -22,7 +20,7 @@ import (
 func TestRogueSigner(t *testing.T) {
 	t.Parallel()
 	b := start(t, drill.Options{})
-	b.rogue()
+	stranger.Rogue(t, b.Sandbox, filepath.Join(built, "simnodeos"))
 	took := eventually(t, 30*time.Second, "the alarm", func(ctx context.Context) error {
 		doubled, sealed := 0.0, ""
 		for _, m := range b.Members {
@@ -71,53 +69,5 @@ func TestRogueSigner(t *testing.T) {
 			}
 		}
 		return nil
-	})
-}
-
-// rogue starts a node with the producer's key as KEY:, connected to every member's node.
-func (b *box) rogue() {
-	b.t.Helper()
-	text, err := os.ReadFile(b.keyFile())
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	wif := strings.TrimSpace(string(text))
-	key, err := k1.ParsePrivate(wif)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	http, err1 := drill.FreePort()
-	p2p, err2 := drill.FreePort()
-	if err := errors.Join(err1, err2); err != nil {
-		b.t.Fatal(err)
-	}
-	dir := b.t.TempDir()
-	args := []string{
-		"--config-dir", dir, "--data-dir", filepath.Join(dir, "data"), "--genesis-json", filepath.Join(b.Dir, "genesis.json"),
-		"--plugin", "eosio::producer_plugin", "--plugin", "eosio::chain_api_plugin", "--plugin", "eosio::net_plugin", "--agent-name", "rogue",
-		"--producer-name", b.Producer, "--signature-provider", key.Public().String() + "=KEY:" + wif, "--sim-schedule", b.Producer,
-		"--sim-clock-offset", "300ms", // ahead of the holder, so that the others see its blocks first
-		"--http-server-address", fmt.Sprintf("127.0.0.1:%d", http), "--p2p-listen-endpoint", fmt.Sprintf("127.0.0.1:%d", p2p),
-	}
-	for _, m := range b.Members {
-		args = append(args, "--p2p-peer-address", m.P2P())
-	}
-	c := exec.CommandContext(b.t.Context(), filepath.Join(built, "simnodeos"), args...) // killed at the test's end
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	c.Stdout, c.Stderr = log, log
-	if err := c.Start(); err != nil {
-		b.t.Fatal(err)
-	}
-	b.t.Cleanup(func() {
-		_ = c.Wait()
-		log.Close()
-		if b.t.Failed() {
-			if text, err := os.ReadFile(log.Name()); err == nil {
-				b.t.Logf("the rogue said:\n%s", text[max(0, len(text)-3000):])
-			}
-		}
 	})
 }

@@ -2,23 +2,18 @@ package observe
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"roundtable/cmd/simnodeos/sim"
 	"roundtable/drill"
-	"roundtable/node/k1"
+	"roundtable/test/stranger"
 )
 
 // undrilled are the alerts that no drill can cause, and why; TestAlertRules covers them.
@@ -124,36 +119,13 @@ func knock(t *testing.T, m *drill.Member) {
 	}
 }
 
-// babble lets a stranger's handshake put lines into a node's log that are in no format, as one of a new nodeos would be.
+// babble lets a stranger put lines into a node's log that are in no format, as one of a new nodeos would be. They follow a
+// line that takes none after it.
 func babble(t *testing.T, m *drill.Member) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-	defer cancel()
-	c, err := new(net.Dialer).DialContext(ctx, "tcp", m.P2P())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	deadline, _ := ctx.Deadline()
-	if err := c.SetDeadline(deadline); err != nil {
-		t.Fatal(err)
-	}
-	hello, err := sim.ReadHandshake(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, _ = rand.Read(hello.NodeID[:])
 	at := time.Now().UTC().Format("2006-01-02T15:04:05.000")
-	hello.P2PAddress = "\ninfo  " + at + " nodeos    main.cpp:1                    main                 ] a line\nanother kind of line\nand one more\n"
-	if err := sim.WriteHandshake(c, hello); err != nil {
-		t.Fatal(err)
-	}
-	const goAway = 2 // which nodeos logs with the peer's name
-	body, err := json.Marshal(map[string]string{"reason": "none"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := sim.WriteMessage(c, goAway, json.RawMessage(body)); err != nil {
+	line := "\ninfo  " + at + " nodeos    main.cpp:1                    main                 ] a line"
+	if err := stranger.Attack(t.Context(), m, line+"\nanother kind of line\nand one more\n"); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -276,7 +248,7 @@ func TestMachinesOfOneMember(t *testing.T) {
 	b.settle()
 	t.Run("key", func(t *testing.T) {
 		p := b.watch(t)
-		b.rogue(t)
+		stranger.Rogue(t, b.Sandbox, filepath.Join(built, "simnodeos"))
 		p.fires(t, 40*time.Second, keyStolen...)
 		for _, other := range oneDown { // whatever else two signers bring about, nobody is down
 			if fired, err := p.fired(t.Context()); err != nil || fired[other] {
@@ -298,42 +270,6 @@ func (b *box) again(m *drill.Member) {
 	if err := b.StartMember(m); err != nil {
 		b.t.Fatal(err)
 	}
-}
-
-// rogue starts a node outside of the cluster that has the producer's key and signs every slot.
-func (b *box) rogue(t *testing.T) {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(b.Dir, "producer.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	wif := strings.TrimSpace(string(text))
-	key, err := k1.ParsePrivate(wif)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	args := []string{
-		"--config-dir", dir, "--data-dir", filepath.Join(dir, "data"), "--genesis-json", filepath.Join(b.Dir, "genesis.json"),
-		"--plugin", "eosio::producer_plugin", "--plugin", "eosio::chain_api_plugin", "--plugin", "eosio::net_plugin", "--agent-name", "rogue",
-		"--producer-name", b.Producer, "--signature-provider", key.Public().String() + "=KEY:" + wif, "--sim-schedule", b.Producer,
-		"--sim-clock-offset", "300ms", // ahead of the holder, so that the others see its blocks first
-	}
-	for _, endpoint := range []string{"--http-server-address", "--p2p-listen-endpoint"} {
-		port, err := drill.FreePort()
-		if err != nil {
-			t.Fatal(err)
-		}
-		args = append(args, endpoint, fmt.Sprintf("127.0.0.1:%d", port))
-	}
-	for _, m := range b.Members {
-		args = append(args, "--p2p-peer-address", m.P2P())
-	}
-	c := exec.CommandContext(t.Context(), filepath.Join(built, "simnodeos"), args...) // killed at the test's end
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Wait() })
 }
 
 func short(t *testing.T) {
