@@ -7,7 +7,7 @@ LINT_VER    := v2.15.0
 LINT        := $(TOOLS)/golangci-lint-$(LINT_VER)
 export CGO_ENABLED ?= 0
 
-.PHONY: all build image compose-up compose-down compose-drill kubernetes demo test test-observe lint vet bench bench-lease bench-gate bench-raft bench-api drill sim sim-day mutants clean
+.PHONY: all build image compose-up compose-down compose-drill kubernetes k8s-apiserver demo test test-observe lint vet bench bench-lease bench-gate bench-raft bench-api drill sim sim-day mutants clean
 
 all: build
 
@@ -43,6 +43,13 @@ compose-drill: image
 # deploy/kubernetes held to Kubernetes' own types and checks: a module of its own, which follows this one's versions.
 kubernetes: $(LINT)
 	cd test/kubernetes && go vet -mod=mod ./... && $(LINT) run --config ../../.golangci.yml ./... && go test -mod=mod -count=1 ./...
+
+# The same against a real API server, which is built first: ten minutes on two cores, then seconds.
+K8S := $(CURDIR)/.tools/k8s
+k8s-apiserver:
+	@mkdir -p $(K8S)
+	cd test/kubernetes/apiserver && go build -trimpath -ldflags '-s -w' -o $(K8S)/ ./...
+	cd test/kubernetes && ROUNDTABLE_APISERVER=$(K8S) go test -mod=mod -count=1 -v -run APIServer ./...
 
 # The main job in a minute: three managers, two handoffs, a kill, and the ledgers' verdict.
 demo: build
