@@ -1,17 +1,14 @@
 // Package durable writes small files that must survive a crash: keys, certificates, configurations.
 //
 // A reader sees either all the old or all the new bytes, whenever the machine stops, and nobody but the owner may read
-// them. What root writes into somebody's folder is that one's: an operator's command, run as root by mistake, must not take
-// a service's files away from it. It never appends, and never keeps a file open.
+// them. Root writes only where nobody else can change what a path leads to: into somebody's folder it writes nothing, for its
+// owner could make a link of what root is about to write or give away. It never appends, and never keeps a file open.
 package durable
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 )
 
 // Write replaces a file. A folder that is missing is made, for the owner alone.
@@ -32,8 +29,7 @@ func Create(path string, data []byte) error {
 // write fills a temporary file beside the final one and lets place give it its name.
 func write(path string, data []byte, place func(temporary, path string) error) (err error) {
 	dir := filepath.Dir(path)
-	give, err := makeAll(dir)
-	if err != nil {
+	if err := makeAll(dir); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*") // 0600
@@ -50,9 +46,6 @@ func write(path string, data []byte, place func(temporary, path string) error) (
 	if _, err = f.Write(data); err != nil {
 		return err
 	}
-	if err = give(f.Name()); err != nil {
-		return err
-	}
 	if err = f.Sync(); err != nil {
 		return err
 	}
@@ -65,32 +58,15 @@ func write(path string, data []byte, place func(temporary, path string) error) (
 	return Sync(dir)
 }
 
-// makeAll makes a folder and those above it, for the owner alone. give hands something to the owner of what was there
-// before, where root made it.
-func makeAll(dir string) (give func(path string) error, err error) {
-	var made []string
-	at := dir
-	info, err := os.Stat(at)
-	for ; errors.Is(err, fs.ErrNotExist); info, err = os.Stat(at) {
-		made = append(made, at)
-		at = filepath.Dir(at)
-	}
-	if err != nil {
-		return nil, err
-	}
-	give = func(string) error { return nil }
-	if owner, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 && owner.Uid != 0 {
-		give = func(path string) error { return os.Chown(path, int(owner.Uid), int(owner.Gid)) }
+// makeAll makes a folder and those above it, for the owner alone.
+func makeAll(dir string) error {
+	if err := ours(dir); err != nil {
+		return err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+		return err
 	}
-	for _, d := range made {
-		if err := give(d); err != nil {
-			return nil, err
-		}
-	}
-	return give, nil
+	return ours(dir) // somebody may have been faster, in a folder such as /tmp
 }
 
 // Sync makes the names in a folder last: what was written, renamed or removed in it.

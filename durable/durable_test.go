@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 )
 
@@ -46,29 +45,5 @@ func holds(t *testing.T, path, want string) {
 	}
 	if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 1 {
 		t.Errorf("%d files %v", len(left), err)
-	}
-}
-
-// TestRootTakesNothing: what root writes into somebody's folder is that one's.
-func TestRootTakesNothing(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root writes into others' folders")
-	}
-	const somebody = 65534
-	home := filepath.Join(t.TempDir(), "home")
-	if err := errors.Join(os.Mkdir(home, 0o700), os.Chown(home, somebody, somebody)); err != nil {
-		t.Fatal(err)
-	}
-	if err := Write(filepath.Join(home, "a", "b", "key.pem"), []byte("x")); err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range []string{"a", "a/b", "a/b/key.pem"} {
-		info, err := os.Stat(filepath.Join(home, path))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if s := info.Sys().(*syscall.Stat_t); s.Uid != somebody || s.Gid != somebody {
-			t.Errorf("%s is of %d:%d", path, s.Uid, s.Gid)
-		}
 	}
 }
