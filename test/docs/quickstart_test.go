@@ -49,15 +49,22 @@ func TestQuickstartContainers(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(shim, "docker"), []byte(dockerShim), 0o700); err != nil { //nolint:gosec // a program
 		t.Fatal(err)
 	}
-	head := fmt.Sprintf("export COMPOSE_PROJECT_NAME=rtq%d PATH=%s:$PATH\n", os.Getpid(), shim)
+	env := append(os.Environ(), fmt.Sprintf("COMPOSE_PROJECT_NAME=rtq%d", os.Getpid()), "PATH="+shim+":"+os.Getenv("PATH"))
+	head := ""
 	script := commandsOf(t, "## 2. ")
 	for i := 1; i <= 3; i++ {
 		port := freePort(t)
 		head += fmt.Sprintf("export ROUNDTABLE_PORT_%d=%s\n", i, port)
 		script = strings.ReplaceAll(script, "127.0.0.1:908"+strconv.Itoa(i), "127.0.0.1:"+port)
 	}
-	head += "trap 'docker compose down --volumes > /dev/null 2>&1' EXIT\n"
-	walk(t, "## 2. ", head+script, 10*time.Minute)
+	t.Cleanup(func() { // wherever the page was left; nothing is there to remove where it came to its end
+		down := exec.Command(filepath.Join(shim, "docker"), "compose", "down", "--volumes")
+		down.Dir, down.Env = root, env
+		if out, err := down.CombinedOutput(); err != nil {
+			t.Errorf("containers may be left: %v: %s", err, out)
+		}
+	})
+	walk(t, "## 2. ", head+script, 10*time.Minute, env...)
 }
 
 // dockerShim goes on as docker, or as docker-compose where the engine's command has no compose.
@@ -81,7 +88,7 @@ func freePort(t *testing.T) string {
 }
 
 // walk runs the commands of one part of the page as one shell script, which ends at the first command that fails.
-func walk(t *testing.T, part, script string, limit time.Duration) {
+func walk(t *testing.T, part, script string, limit time.Duration, env ...string) {
 	t.Helper()
 	tree := cleanCopy(t)
 	dir, err := os.MkdirTemp("", "rtq-") // a short path: there are sockets in it
@@ -96,7 +103,7 @@ func walk(t *testing.T, part, script string, limit time.Duration) {
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", file)
-	cmd.Dir = tree
+	cmd.Dir, cmd.Env = tree, env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 10 * time.Second
