@@ -120,7 +120,7 @@ func (c *Cluster) open() error {
 		}
 		c.log.Info("bootstrapped a cluster of one", "id", c.cfg.ID, "raft", c.streams.advertise)
 	}
-	c.streams.idOf, c.streams.banned = c.idOf, c.banned
+	c.streams.idOf, c.streams.banned, c.streams.admitted = c.idOf, c.banned, c.admitted
 	c.streams.forward = c.serveForward
 	if c.raft, err = raft.NewRaft(conf, c.machine, logs, stable, c.stores.Snapshots, c.transport); err != nil {
 		return fmt.Errorf("cluster: start raft: %w", err)
@@ -128,11 +128,12 @@ func (c *Cluster) open() error {
 	c.transport.node.Store(c.raft)
 	c.leadership.node = c.raft
 	c.forwarding = &forwarding{peers: map[string]*forwardPeer{}, dial: c.dialForward}
-	if c.gossip, err = openGossip(c.cfg, c.meta, c.beat, c.banned); err != nil {
+	if c.gossip, err = openGossip(c.cfg, c.meta, c.beat, c.member, c.banned); err != nil {
 		return err
 	}
 	c.talking.Store(c.gossip)
 	c.wg.Go(c.yield)
+	c.wg.Go(c.evict)
 	c.wg.Go(c.wonder)
 	c.wg.Go(func() { c.leadership.run(c.ctx) })
 	c.streams.serve()

@@ -72,7 +72,8 @@ type gossip struct {
 	beat    func() beat // without a report
 	banned  func(id string) bool
 	changed chan struct{} // capacity 1: something about the nodes changed
-	groups  chan string   // capacity 1: the group of a manager that is not in ours
+	member  func(id string) bool
+	claims  chan claim    // capacity 1: a manager that says it is in another group than ours
 	publish chan struct{} // capacity 1: a new report is there
 
 	mu     sync.Mutex
@@ -88,10 +89,10 @@ type gossip struct {
 	recalled map[string]string
 }
 
-func openGossip(cfg Config, local func() meta, fill func() beat, banned func(id string) bool) (*gossip, error) {
+func openGossip(cfg Config, local func() meta, fill func() beat, member, banned func(id string) bool) (*gossip, error) {
 	g := &gossip{
-		id: cfg.ID, cfg: cfg, log: cfg.Log.With(logkey.Part, "gossip"), local: local, beat: fill, banned: banned,
-		changed: make(chan struct{}, 1), publish: make(chan struct{}, 1), groups: make(chan string, 1),
+		id: cfg.ID, cfg: cfg, log: cfg.Log.With(logkey.Part, "gossip"), local: local, beat: fill, member: member, banned: banned,
+		changed: make(chan struct{}, 1), publish: make(chan struct{}, 1), claims: make(chan claim, 1),
 		nodes: map[string]*Node{}, live: map[string]memberlist.Node{}, moved: make(chan struct{}, 1), peers: map[string]health.Peer{},
 	}
 	g.recalled = g.recall()
@@ -259,8 +260,8 @@ func (g *gossip) node(id string) (Node, bool) {
 	return *n, true
 }
 
-// view returns every manager that gossip holds for alive or that ever sent a report, our own included, banned ones not. The map
-// is shared.
+// view returns every member that gossip holds for alive or that ever sent a report, our own included. Whoever has the key of
+// gossip and is no member does not count, whatever it reports. The map is shared.
 func (g *gossip) view() map[string]health.Peer {
 	now := g.cfg.Now()
 	g.mu.Lock()
@@ -271,7 +272,7 @@ func (g *gossip) view() map[string]health.Peer {
 	g.until = now.Add(freshFor)
 	out := make(map[string]health.Peer, len(g.nodes)+1)
 	for id, p := range g.peers {
-		if g.banned(id) {
+		if id != g.id && (g.banned(id) || !g.member(id)) {
 			continue
 		}
 		n := g.nodes[id]
@@ -282,7 +283,7 @@ func (g *gossip) view() map[string]health.Peer {
 		out[id] = p
 	}
 	for id, n := range g.nodes {
-		if _, ok := g.peers[id]; !ok && n.Alive && !g.banned(id) { // silent so far
+		if _, ok := g.peers[id]; !ok && n.Alive && !g.banned(id) && g.member(id) { // silent so far
 			out[id] = health.Peer{Report: health.Report{Member: id}}
 		}
 	}
@@ -304,7 +305,7 @@ func (g *gossip) heard(msg []byte) {
 		return // gossip will introduce it
 	}
 	n.Seen, n.Group, n.Applied, n.Stalled = now, b.Group, b.Applied, b.Stalled
-	g.other(b.Group)
+	g.other(claim{b.ID, b.Group, n.Raft})
 	if b.Report != nil {
 		p := g.peers[b.ID]
 		p.Report, p.Seen = *b.Report, now
@@ -315,10 +316,10 @@ func (g *gossip) heard(msg []byte) {
 }
 
 // other tells of a group that is not ours; it never blocks.
-func (g *gossip) other(group string) {
-	if group != "" && group != g.local().Group {
+func (g *gossip) other(c claim) {
+	if c.group != "" && c.group != g.local().Group {
 		select {
-		case g.groups <- group:
+		case g.claims <- c:
 		default: // it is said again in a second
 		}
 	}
@@ -360,7 +361,7 @@ func (g *gossip) saw(m *memberlist.Node, alive bool) {
 			n.Group = mt.Group // a beat may have told it already
 		}
 		n.Raft, n.API, n.Incarnation = mt.Raft, mt.API, mt.Incarnation
-		g.other(mt.Group)
+		g.other(claim{m.Name, mt.Group, mt.Raft})
 	}
 	left := n.Left
 	g.mu.Unlock()

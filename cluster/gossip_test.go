@@ -29,7 +29,7 @@ func TestViewIsTrueWhenAsked(t *testing.T) {
 	now := time.UnixMilli(1)
 	g := &gossip{
 		id: "a", cfg: Config{ID: "a", Now: func() time.Time { return now }}, log: slog.New(slog.DiscardHandler),
-		banned: func(string) bool { return false }, local: func() meta { return meta{} },
+		banned: func(string) bool { return false }, member: func(string) bool { return true }, local: func() meta { return meta{} },
 		nodes: map[string]*Node{}, live: map[string]memberlist.Node{}, peers: map[string]health.Peer{},
 		changed: make(chan struct{}, 1), moved: make(chan struct{}, 1), publish: make(chan struct{}, 1),
 	}

@@ -70,26 +70,3 @@ func storedText(s raft.StableStore, key []byte) (string, error) {
 	}
 	return string(b), nil
 }
-
-// yield ends this process when it hears of a group that took the place of ours: a lost majority that was declared dead, and comes
-// back, would go on granting leases. It is no fence (what it is not told it cannot know); the operator's word that the lost
-// members' nodes are off is.
-func (c *Cluster) yield() {
-	said := ""
-	for {
-		select {
-		case <-c.ctx.Done():
-			return
-		case theirs := <-c.gossip.groups:
-			ours := c.streams.groupID()
-			switch {
-			case supersedes(ours, theirs) && said != theirs:
-				said = theirs
-				c.log.Warn("a manager of the group before the recovery runs: stop it and empty its raft folder, then it may join again", "group", theirs)
-			case supersedes(theirs, ours):
-				c.fatal(fmt.Errorf("%w: its group is %s now, this member's is %s (hint: stop this manager, empty its raft folder %s and start it: it joins again)", ErrSuperseded, theirs, ours, c.cfg.Dir))
-				return
-			}
-		}
-	}
-}

@@ -11,13 +11,15 @@ import (
 
 // A stream begins with a hello of the dialer: one byte for its kind, then three names, each with its length in one byte:
 // who dials, whom it means ("" where it does not know), and the group's id ("" where it has none yet). The answer is one
-// byte, 0 for welcome; any other byte is the length of the reason that follows, and the stream ends.
+// byte, 0 for welcome; any other byte is the length of the reason that follows, and the stream ends. A stream that only asks for
+// the group is answered with 0 and the group's id, and ends.
 //
 // The group's id is drawn at bootstrap and taken over by whoever is added. It keeps two clusters apart that hear each
 // other by mistake: a manager that lost its disk and bootstrapped anew must never replicate to the old group.
 const (
 	kindRaft    = 'R'
 	kindForward = 'F'
+	kindGroup   = 'G' // since entry version 2
 	maxName     = 128
 
 	helloTimeout = 2 * time.Second
@@ -40,28 +42,36 @@ func writeHello(w io.Writer, h hello) error {
 	return err
 }
 
-func readHello(r io.Reader) (hello, error) {
-	var h hello
+// readName reads a name and its length.
+func readName(r io.Reader) (string, error) {
 	var b [maxName]byte
 	if _, err := io.ReadFull(r, b[:1]); err != nil {
+		return "", err
+	}
+	n := int(b[0])
+	if n > maxName {
+		return "", fmt.Errorf("a name of %d bytes", n)
+	}
+	_, err := io.ReadFull(r, b[:n])
+	return string(b[:n]), err
+}
+
+func readHello(r io.Reader) (hello, error) {
+	var h hello
+	var b [1]byte
+	if _, err := io.ReadFull(r, b[:]); err != nil {
 		return h, err
 	}
 	h.kind = b[0]
-	if h.kind != kindRaft && h.kind != kindForward {
+	if h.kind != kindRaft && h.kind != kindForward && h.kind != kindGroup {
 		return h, fmt.Errorf("a stream of unknown kind %d", h.kind)
 	}
 	for _, s := range []*string{&h.from, &h.to, &h.group} {
-		if _, err := io.ReadFull(r, b[:1]); err != nil {
+		name, err := readName(r)
+		if err != nil {
 			return h, err
 		}
-		n := int(b[0])
-		if n > maxName {
-			return h, fmt.Errorf("a name of %d bytes", n)
-		}
-		if _, err := io.ReadFull(r, b[:n]); err != nil {
-			return h, err
-		}
-		*s = string(b[:n])
+		*s = name
 	}
 	if h.from == "" {
 		return h, errors.New("a stream from nobody")

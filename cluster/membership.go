@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 	"time"
@@ -203,6 +204,73 @@ func removedMembers(s *fsm.State) map[string]bool {
 	return removed
 }
 
+// proof is what an attempt to reach a member at an address said.
+type proof struct {
+	ok    bool
+	tried time.Time
+}
+
+// proofs are those of one leadership. Not for several goroutines.
+type proofs struct{ of map[string]proof }
+
+// proveAgain is when one that failed is tried again.
+const proveAgain = 5 * time.Second
+
+// prove has every manager that gossip brings to an address where raft has nobody or somebody else prove by a certificate that it
+// is the one: else raft would be told to talk to whoever kept the key of gossip. One that did not is left without an address.
+func (c *Cluster) prove(ctx context.Context, p *proofs, state *fsm.State, servers []raft.Server, nodes map[string]Node) {
+	if c.cfg.TLS == nil {
+		return // nobody can prove anything: one machine, and who is on it
+	}
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	failed := map[string]error{}
+	for id, n := range nodes {
+		s, listed := c.server(id)
+		if !n.Alive || n.Raft == "" || listed && string(s.Address) == n.Raft && s.Suffrage == raft.Voter {
+			continue
+		}
+		key := fmt.Sprint(id, " ", n.Raft, " ", n.Incarnation, " ", state.Admitted(id))
+		mu.Lock()
+		old := p.of[key]
+		mu.Unlock()
+		switch {
+		case old.ok:
+			continue
+		case c.cfg.Now().Sub(old.tried) < proveAgain:
+			mu.Lock()
+			failed[id] = nil
+			mu.Unlock()
+			continue
+		}
+		wg.Go(func() {
+			_, err := c.groupOf(ctx, id, n.Raft)
+			ok := err == nil || errors.Is(err, io.EOF) // a program of version 1 hangs up, once it has shown its certificate
+			mu.Lock()
+			defer mu.Unlock()
+			p.of[key] = proof{ok, c.cfg.Now()}
+			if !ok {
+				failed[id] = err
+			}
+		})
+	}
+	wg.Wait()
+	for id, err := range failed {
+		n := nodes[id]
+		if err != nil && ctx.Err() == nil {
+			c.log.Warn("gossip names a manager that does not prove to be it", logkey.Peer, id, "address", n.Raft, logkey.Err, err)
+		}
+		n.Raft = ""
+		nodes[id] = n
+	}
+	if len(p.of) > maxProofs {
+		p.of = map[string]proof{}
+	}
+}
+
+// maxProofs bounds what strangers can have us remember.
+const maxProofs = 256
+
 // nonvoters are the members whose votes an operator took.
 func nonvoters(s *fsm.State) map[string]bool {
 	list := map[string]bool{}
@@ -214,6 +282,7 @@ func nonvoters(s *fsm.State) map[string]bool {
 
 // tendMembership runs while this member leads: it keeps raft's configuration in step with who is there.
 func (c *Cluster) tendMembership(ctx context.Context, _ time.Time) {
+	proofs := proofs{of: map[string]proof{}}
 	since := map[string]time.Time{}
 	alive := map[string]bool{}
 	timer := time.NewTimer(0)
@@ -228,6 +297,7 @@ func (c *Cluster) tendMembership(ctx context.Context, _ time.Time) {
 			}
 		}
 		state, _ := c.View()
+		c.prove(ctx, &proofs, state, servers, nodes)
 		in := membershipInput{
 			self: c.cfg.ID, address: c.streams.advertise, group: c.streams.groupID(), servers: servers, nodes: nodes, since: since, removed: removedMembers(state), nonvoter: nonvoters(state),
 			applied: c.raft.AppliedIndex(), now: now, dead: c.cfg.DeadAfter, left: c.cfg.LeftAfter,
@@ -343,25 +413,34 @@ func (c *Cluster) mayLoseVote(ctx context.Context, id string) error {
 // removeHere removes a member, on the leader. Repeating it is harmless. While some member is at entry version 1 its id is not
 // banned: gossip still does not bring it back.
 func (c *Cluster) removeHere(ctx context.Context, id, actor string) (uint64, error) {
-	if id == c.cfg.ID {
-		if err := c.transferHere(ctx, ""); err != nil {
-			return 0, err
-		}
-		return 0, notAppended(errNotLeading) // the next try goes to the new leader
-	}
 	state, _ := c.View()
 	_, recorded := state.Members[id]
 	s, listed := c.server(id)
 	if !recorded && !listed {
 		return 0, fmt.Errorf("%w: %s", ErrUnknownMember, id)
 	}
+	// What is going to be refused changes nothing, not even who leads.
 	if err := c.mayLoseVote(ctx, id); err != nil {
 		return 0, err
 	}
+	if o, ok := state.HandoffOf(id); ok {
+		return 0, &fsm.Refusal{Rule: fsm.ErrBusy.Rule, Message: fmt.Sprintf("%s: %s %d from %s to %s names the member", fsm.ErrBusy.Message, o.Kind, o.ID, o.Handoff.From, o.Handoff.To), Hint: fsm.ErrBusy.Hint}
+	}
+	ban := state.EntryVersion() >= 2
+	entry := fsm.Entry{Index: state.Index + 1, At: c.cfg.Now().UnixMilli(), By: c.cfg.ID, Actor: actor, Command: fsm.RemoveMember{ID: id, Ban: ban}}
+	if _, tried := state.Apply(entry); recorded && tried.Err != nil {
+		return 0, tried.Err
+	}
+	if id == c.cfg.ID {
+		if err := c.transferHere(ctx, ""); err != nil {
+			return 0, err
+		}
+		return 0, notAppended(errNotLeading) // the next try goes to the new leader
+	}
 	var index uint64
-	if ban := state.EntryVersion() >= 2; recorded || ban && state.Banned[id] == 0 {
+	if recorded || ban && state.Banned[id] == 0 {
 		var err error
-		index, err = c.appendEntry(ctx, fsm.Entry{At: c.cfg.Now().UnixMilli(), By: c.cfg.ID, Actor: actor, Command: fsm.RemoveMember{ID: id, Ban: ban}})
+		index, err = c.appendEntry(ctx, entry)
 		if err != nil && !errors.Is(err, fsm.ErrMember) {
 			return 0, err
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -29,6 +30,7 @@ type streams struct {
 	regroup   chan struct{}               // capacity 1: the group's id was taken over
 	idOf      func(address string) string // member id behind a raft address, "" if unknown
 	banned    func(id string) bool        // an operator removed it
+	admitted  func(id string) int64       // fsm.State.Admitted
 	forward   func(conn net.Conn, from string)
 
 	listener net.Listener
@@ -38,7 +40,8 @@ type streams struct {
 	wg       sync.WaitGroup
 
 	mu     sync.Mutex
-	open   map[net.Conn]struct{}
+	open   map[*stream]struct{}
+	spoken map[string]struct{} // members that spoke with us in our group
 	closed bool
 
 	lastRefusal string
@@ -50,7 +53,7 @@ func listenStreams(cfg Config) (*streams, error) {
 	if err != nil {
 		return nil, &ConfigError{fmt.Sprintf("cannot listen for raft at %s: %v", cfg.RaftBind, err), "is another manager running, or the port taken? choose another one under [manager] raft"}
 	}
-	s := &streams{id: cfg.ID, advertise: cfg.RaftAdvertise, network: cfg.Network, tls: cfg.TLS, log: cfg.Log.With(logkey.Part, "cluster"), listener: l, raft: make(chan net.Conn), regroup: make(chan struct{}, 1), open: map[net.Conn]struct{}{}}
+	s := &streams{id: cfg.ID, advertise: cfg.RaftAdvertise, network: cfg.Network, tls: cfg.TLS, log: cfg.Log.With(logkey.Part, "cluster"), listener: l, raft: make(chan net.Conn), regroup: make(chan struct{}, 1), open: map[*stream]struct{}{}}
 	if s.advertise == "" {
 		s.advertise = l.Addr().String()
 	}
@@ -96,6 +99,11 @@ func (s *streams) welcome(raw net.Conn) {
 		_ = conn.Close()
 		return
 	}
+	if h.kind == kindGroup {
+		_ = conn.Close()
+		return
+	}
+	s.know(conn, h.from)
 	if h.kind == kindForward {
 		s.forward(conn, h.from)
 		_ = conn.Close()
@@ -141,6 +149,11 @@ func (s *streams) handshake(conn *stream) (hello, error) {
 	if err := writeWelcome(conn, refusal); err != nil {
 		return h, err
 	}
+	if group := s.groupID(); h.kind == kindGroup && refusal == nil {
+		if _, err := io.WriteString(conn, string([]byte{byte(len(group))})+group); err != nil {
+			return h, err
+		}
+	}
 	_ = conn.SetDeadline(time.Time{})
 	return h, refusal
 }
@@ -152,6 +165,9 @@ func (s *streams) check(h hello, conn net.Conn) error {
 	}
 	if h.to != "" && h.to != s.id {
 		return fmt.Errorf("this is %s, not %s", s.id, h.to)
+	}
+	if h.kind == kindGroup {
+		return nil // gossip says it to everybody; here it is proven
 	}
 	if s.banned(h.from) {
 		return errBanned
@@ -206,6 +222,9 @@ func (s *streams) dial(ctx context.Context, kind byte, addr, id string) (net.Con
 		_ = conn.Close()
 		return nil, fmt.Errorf("%s at %s: %w", id, addr, err)
 	}
+	if kind != kindGroup && id != "" {
+		s.know(conn, id)
+	}
 	return conn, nil
 }
 
@@ -239,8 +258,48 @@ func (s *streams) track(raw net.Conn) (*stream, bool) {
 		_ = raw.Close()
 		return nil, false
 	}
-	s.open[raw] = struct{}{}
-	return &stream{Conn: raw, raw: raw, owner: s}, true
+	conn := &stream{Conn: raw, raw: raw, owner: s}
+	s.open[conn] = struct{}{}
+	return conn, true
+}
+
+// know notes whose stream it is: a member of our group that has proven its id.
+func (s *streams) know(conn *stream, id string) {
+	p := &peer{id: id}
+	if s.admitted != nil {
+		p.admitted = s.admitted(id)
+	}
+	conn.peer.Store(p)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.spoken == nil {
+		s.spoken = map[string]struct{}{}
+	}
+	s.spoken[id] = struct{}{}
+}
+
+// spoke reports whether a member spoke with us in our group since this process began.
+func (s *streams) spoke(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, yes := s.spoken[id]
+	return yes
+}
+
+// evict ends the streams of members that are not to have them any more.
+func (s *streams) evict(goes func(peer) bool) {
+	s.mu.Lock()
+	var gone []*stream
+	for conn := range s.open {
+		if p := conn.peer.Load(); p != nil && goes(*p) {
+			gone = append(gone, conn)
+		}
+	}
+	s.mu.Unlock()
+	for _, conn := range gone {
+		s.log.Info("stream ended: it is of a member that was removed", logkey.Peer, conn.peer.Load().id)
+		_ = conn.Close()
+	}
 }
 
 func (s *streams) close() {
@@ -249,10 +308,10 @@ func (s *streams) close() {
 	s.mu.Lock()
 	s.closed = true
 	open := s.open
-	s.open = map[net.Conn]struct{}{}
+	s.open = map[*stream]struct{}{}
 	s.mu.Unlock()
 	for c := range open {
-		_ = c.Close()
+		_ = c.raw.Close()
 	}
 }
 
@@ -262,12 +321,29 @@ type stream struct {
 	net.Conn
 	raw   net.Conn
 	owner *streams
+	peer  atomic.Pointer[peer] // who is at its other end; nil where that is not known yet, or of no matter
+}
+
+// peer is a member at the other end of a stream, and when it was admitted as far as was known when the stream was opened.
+type peer struct {
+	id       string
+	admitted int64
+}
+
+// Read refuses what a member says after it was removed, from the moment that this is known here.
+func (c *stream) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if p := c.peer.Load(); p != nil && c.owner.banned != nil && c.owner.banned(p.id) {
+		_ = c.Close()
+		return 0, errBanned
+	}
+	return n, err
 }
 
 // Close ends the stream.
 func (c *stream) Close() error {
 	c.owner.mu.Lock()
-	delete(c.owner.open, c.raw)
+	delete(c.owner.open, c)
 	c.owner.mu.Unlock()
 	return c.raw.Close()
 }

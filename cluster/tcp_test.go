@@ -26,7 +26,7 @@ func TestForeignCertificates(t *testing.T) {
 	try := func(as Credentials, from, to string) error {
 		ctx, cancel := within(2 * time.Second)
 		defer cancel()
-		s := &streams{id: from, network: realNetwork{}, tls: as, open: map[net.Conn]struct{}{}}
+		s := &streams{id: from, network: realNetwork{}, tls: as, open: map[*stream]struct{}{}}
 		s.group.Store(&group)
 		conn, err := s.dial(ctx, kindForward, m1.RaftAddress(), to)
 		if err == nil {

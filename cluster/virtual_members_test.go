@@ -68,11 +68,18 @@ func TestVirtualRemove(t *testing.T) {
 		if err := w.propose(gone, "from outside"); !errors.Is(err, cluster.ErrNoLeader) {
 			return fmt.Errorf("it was heard: %w", err)
 		}
-		// It is invited: now it may come, and gossip brings it back.
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		// It is invited, and the invite used: now it may come, and gossip brings it back.
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		invite := fsm.Invite{ID: "i1", Member: gone, Hash: strings.Repeat("0", 64), Expires: time.Now().Add(time.Hour).UnixMilli()}
 		if _, err := w.members[w.leader()].Propose(ctx, fsm.PutInvite{Invite: invite}); err != nil {
+			return err
+		}
+		time.Sleep(10 * time.Second) // an invite that nobody used lets nobody in
+		if err := w.put(gone); !errors.Is(err, fsm.ErrRemoved) || len(w.members[w.leader()].Raft().Peers) != 2 {
+			return fmt.Errorf("it was let in by an invite that nobody used: %w", err)
+		}
+		if _, err := w.members[w.leader()].Propose(ctx, fsm.UseInvite{ID: "i1", Hash: invite.Hash, Member: gone}); err != nil {
 			return err
 		}
 		if err := w.until("it is back", func() bool { return len(w.members[gone].Raft().Peers) == 3 }); err != nil {

@@ -56,7 +56,36 @@ func (c *Cluster) idOf(address string) string {
 	return string(s.ID)
 }
 
-// banned reports whether an operator removed a member and did not invite it again.
+// member reports whether a manager is in the state or in raft's configuration.
+func (c *Cluster) member(id string) bool {
+	if _, ok := c.machine.view.Load().state.Members[id]; ok {
+		return true
+	}
+	_, ok := c.server(id)
+	return ok
+}
+
+// evict ends the streams of members that an operator removes, and those that were opened before their member was let in anew:
+// they are of the machine that had the id before.
+func (c *Cluster) evict() {
+	for {
+		s, changed := c.View()
+		c.streams.evict(func(p peer) bool {
+			_, banned := s.Banned[p.id]
+			return banned || p.admitted < s.Admitted(p.id)
+		})
+		select {
+		case <-c.ctx.Done():
+			return
+		case <-changed:
+		}
+	}
+}
+
+// admitted is when a member was let in by an invite, for all that is applied here.
+func (c *Cluster) admitted(id string) int64 { return c.machine.view.Load().state.Admitted(id) }
+
+// banned reports whether an operator removed a member, and no invite of it was used since.
 func (c *Cluster) banned(id string) bool {
 	_, banned := c.machine.view.Load().state.Banned[id]
 	return banned

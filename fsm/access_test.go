@@ -112,7 +112,9 @@ var accessRules = []rule{
 		s.Members = withMember(s.Members, member("x", 0)) // by a program that kept the invite
 		return &s
 	}, do: UseInvite{"i1", hash1, "x"}, want: ErrInviteBad},
-	{name: "one of two invites used", on: twice, do: UseInvite{"i2", hash1, "x"}, check: func(s *State) bool { return len(s.Invites) == 2 && s.Invites["i2"].Used != 0 && s.Invites["i3"].Member == "y" }},
+	{name: "one of two invites used", on: twice, do: UseInvite{"i2", hash1, "x"}, check: func(s *State) bool {
+		return len(s.Invites) == 2 && s.Invites["i2"].Used != 0 && s.Invites["i3"].Member == "y"
+	}},
 	{name: "one comes, another way, and leaves an invite", on: twice, do: PutMember{member("x", 5)}, check: func(s *State) bool { return len(s.Invites) == 1 && s.Invites["i3"].Member == "y" }},
 	{name: "one comes by its invite", on: admitted, do: PutMember{member("x", 5)}, check: func(s *State) bool { return s.Admitted("x") == 8000 }},
 	{name: "one goes that has an invite", on: twice, do: RemoveMember{ID: "x", Ban: true}, check: func(s *State) bool { return len(s.Invites) == 1 && s.Admitted("x") == 0 && s.Banned["x"] != 0 }},

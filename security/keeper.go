@@ -101,7 +101,11 @@ func (k *Keeper) Client(member string) *tls.Config {
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &m.pair, nil },
 		InsecureSkipVerify:   true, // VerifyConnection does it, by id
 		VerifyConnection: func(s tls.ConnectionState) error {
-			return peerIs(s, member, m.pool, k.cfg.Now())
+			err := peerIs(s, member, m.pool, k.cfg.Now())
+			if err == nil && Predates(s.PeerCertificates[0], k.admitted(Peer(&s))) {
+				err = errPredecessor
+			}
+			return err
 		},
 	}
 }
