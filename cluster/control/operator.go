@@ -68,15 +68,26 @@ func (m *Manager) Cancel(ctx context.Context, id uint64, _ string) (uint64, erro
 	for {
 		s, _ := m.cluster.View()
 		o, ok := s.Operation(id)
+		if !ok { // this member may only lag
+			if err := m.cluster.Barrier(ctx); err != nil {
+				return 0, err
+			}
+			s, _ = m.cluster.View()
+			o, ok = s.Operation(id)
+		}
 		step := o.Current().Name
 		switch {
-		case ok && o.Outcome == fsm.Canceled:
+		case !ok:
+			return 0, &fsm.Refusal{Rule: fsm.ErrOperation.Rule, Message: fmt.Sprintf("%s: %d", fsm.ErrOperation.Message, id), Hint: fsm.ErrOperation.Hint}
+		case o.Outcome == fsm.Canceled:
 			return s.Index, nil
-		case ok && o.Outcome == fsm.Running && step != fsm.StepValidate && step != fsm.StepAwait:
+		case o.Outcome != fsm.Running:
+			return 0, &fsm.Refusal{Rule: fsm.ErrEnded.Rule, Message: fmt.Sprintf("%s: operation %d is %s", fsm.ErrEnded.Message, id, o.Outcome)}
+		case step != fsm.StepValidate && step != fsm.StepAwait:
 			return 0, &fsm.Refusal{Rule: ErrOperationLate.Rule, Message: fmt.Sprintf("%s: %s %d is at %q", ErrOperationLate.Message, o.Kind, id, step), Hint: ErrOperationLate.Hint}
 		}
-		// An unknown operation and one that has ended are the state's to refuse. The step makes it atomic: a holder that goes
-		// on to the next one meanwhile makes the state refuse this, and we look again.
+		// The step makes it atomic, so it is never left out: a holder that goes on to the next one meanwhile makes the state refuse
+		// this, and we look again.
 		index, err := m.cluster.Propose(ctx, fsm.FinishOperation{ID: id, Step: step, Outcome: fsm.Canceled, Reason: "by an operator"}, "")
 		if !errors.Is(err, fsm.ErrStep) || ctx.Err() != nil {
 			return index, err

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"strings"
@@ -58,10 +59,34 @@ func TestCancel(t *testing.T) {
 		}
 	}
 	s, peers := world()
-	m := newMachine(t, newGroup(s, peers), "a", incA)
+	g := newGroup(s, peers)
+	m := newMachine(t, g, "a", incA)
+	g.before = func(c fsm.Command) error {
+		if f, ok := c.(fsm.FinishOperation); !ok || f.Step == "" { // any step would do for the state
+			t.Errorf("proposed: %+v", c)
+		}
+		return nil
+	}
 	if _, err := m.Cancel(t.Context(), 9, ""); !errors.Is(err, fsm.ErrOperation) {
 		t.Errorf("an operation that nobody knows: %v", err)
 	}
+	g.before = nil
+	// This member lags: it must not cancel at any step what it does not know.
+	m.SetCluster(lagging{g, func() { handing(g, fsm.StepStop) }})
+	if _, err := m.Cancel(t.Context(), 7, ""); !errors.Is(err, ErrOperationLate) {
+		t.Errorf("an operation that was not known here yet: %v", err)
+	}
+}
+
+// lagging catches up at a barrier.
+type lagging struct {
+	*group
+	catch func()
+}
+
+func (l lagging) Barrier(context.Context) error {
+	l.catch()
+	return nil
 }
 
 // TestPatchCluster: parts of the configuration change alone; where some member does not know such an entry, or nobody used one

@@ -17,7 +17,9 @@ import (
 const suspectSlots = 8
 
 // watchController compares every block of ours on the chain, as the local node sees it through its API, with what the
-// cluster could have signed and with what this gate and the other members say they signed [S10].
+// cluster could have signed and with what this gate signed [S10]: a mismatch closes the gate for good. What the other members
+// say they signed is hearsay, for which no gate is closed: a mismatch with it is an alarm, and the one that signed compares its
+// own block with the chain as well.
 type watchController struct {
 	*Manager
 	log *slog.Logger
@@ -25,6 +27,7 @@ type watchController struct {
 	mu      sync.Mutex
 	pending []seenBlock
 	recent  []seenBlock // the newest of ours that nothing was wrong with; only for Reconcile
+	alarmed time.Time   // when hearsay was an alarm last; only for Reconcile
 }
 
 type seenBlock struct {
@@ -63,7 +66,7 @@ func (c *watchController) Reconcile(ctx context.Context, s *fsm.State) (time.Dur
 	if len(pending)+len(c.recent) == 0 {
 		return 0, nil
 	}
-	told := c.told()
+	told := c.told(s)
 	c.again(ctx, told)
 	var later, suspects []seenBlock
 	for _, b := range pending {
@@ -71,11 +74,12 @@ func (c *watchController) Reconcile(ctx context.Context, s *fsm.State) (time.Dur
 			continue
 		}
 		if b.problem == "" {
-			b.problem = c.contradicted(b.block, told)
+			b.problem = c.contradicted(b.block)
 		}
 		switch {
 		case b.problem != "":
 			c.alarm(ctx, b, b.problem)
+		case signable(s, b.block) && c.doubted(ctx, b, told):
 		case signable(s, b.block):
 			c.recent = append(c.recent, b)
 		case c.slotNow() < b.block.Slot+suspectSlots:
@@ -113,11 +117,11 @@ func (c *watchController) again(ctx context.Context, told []signedBlock) {
 		c.recent = slices.Delete(c.recent, 0, n-recentBlocks)
 	}
 	c.recent = slices.DeleteFunc(c.recent, func(b seenBlock) bool {
-		problem := c.contradicted(b.block, told)
-		if problem != "" {
+		if problem := c.contradicted(b.block); problem != "" {
 			c.alarm(ctx, b, problem)
+			return true
 		}
-		return problem != ""
+		return c.doubted(ctx, b, told)
 	})
 }
 
@@ -137,29 +141,57 @@ type signedBlock struct {
 	chain.Block
 }
 
-// told is what the other members say they signed last.
-func (c *watchController) told() []signedBlock {
+// told is what the other members say they signed last, where the lease was theirs to sign it. Whoever has the key of gossip can
+// say anything in a member's name, so it is a hint at best.
+func (c *watchController) told(s *fsm.State) []signedBlock {
 	var list []signedBlock
-	for id, p := range c.cluster.Peers() {
-		if id != c.id {
-			list = append(list, signedBlock{id, p.Report.Signed}, signedBlock{id, p.Report.Confirmed})
+	peers := c.cluster.Peers()
+	for _, id := range s.MemberIDs() {
+		r := peers[id].Report
+		for _, b := range []chain.Block{r.Signed, r.Confirmed} {
+			if id != c.id && heldBy(s, id, r.Incarnation, b.Slot) {
+				list = append(list, signedBlock{id, b})
+			}
 		}
 	}
 	return list
 }
 
-// contradicted says how a block differs from what was signed for its slot, here or at another member; "" if it does not.
-// The height comes from the line that the gate trusts.
-func (c *watchController) contradicted(b chain.Block, told []signedBlock) string {
+// heldBy reports whether a slot lies in a lease of that process of a member.
+func heldBy(s *fsm.State, id, incarnation string, slot chain.Slot) bool {
+	holds := func(l fsm.Lease) bool {
+		return l.Holder == id && l.Incarnation == incarnation && l.First <= slot && slot <= l.Last
+	}
+	return holds(s.Lease) || slices.ContainsFunc(s.Past, holds)
+}
+
+// contradicted says how a block differs from what this gate signed for its slot; "" if it does not. The height comes from the
+// line that the gate trusts.
+func (c *watchController) contradicted(b chain.Block) string {
 	if own := c.gate.View().Signed.Block; differs(own, b) {
 		return fmt.Sprintf("block %d %s in slot %d: this gate signed block %d %s for it", b.Num, b.ID, b.Slot, own.Num, own.ID)
 	}
-	for _, g := range told {
-		if differs(g.Block, b) {
-			return fmt.Sprintf("block %d %s in slot %d: member %s signed block %d %s for it", b.Num, b.ID, b.Slot, g.by, g.Num, g.ID)
-		}
-	}
 	return ""
+}
+
+// hearsayEvery is how often hearsay is an alarm.
+const hearsayEvery = time.Minute
+
+// doubted reports whether another member says that it signed another block for the slot. That is counted, and an alarm.
+func (c *watchController) doubted(ctx context.Context, b seenBlock, told []signedBlock) bool {
+	i := slices.IndexFunc(told, func(g signedBlock) bool { return differs(g.Block, b.block) })
+	if i < 0 {
+		return false
+	}
+	c.doubled.Add(1)
+	if now := c.now(); now.Sub(c.alarmed) >= hearsayEvery {
+		c.alarmed = now
+		g := told[i]
+		problem := fmt.Sprintf("block %d %s in slot %d: by gossip member %s signed block %d %s for it; no gate is closed for that", b.block.Num, b.block.ID, b.block.Slot, g.by, g.Num, g.ID)
+		c.log.Error("a block of ours that a member says it signed differently", "problem", problem, "producer", b.producer)
+		c.raise(ctx, b, "told", problem)
+	}
+	return true
 }
 
 // differs reports whether the block on the chain cannot be the one that was signed for its slot.
@@ -172,9 +204,14 @@ func (c *watchController) alarm(ctx context.Context, b seenBlock, problem string
 	c.doubled.Add(1)
 	c.gate.Seal(problem)
 	c.log.Error("a block of ours that this cluster did not sign, or signed differently", "problem", problem, "producer", b.producer)
+	c.raise(ctx, b, "doubled", problem)
+}
+
+// raise puts an alarm about a block into the history, once for all members.
+func (c *watchController) raise(ctx context.Context, b seenBlock, key, problem string) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	if _, err := c.cluster.Propose(ctx, fsm.RaiseAlarm{Name: "doubled", Subject: b.producer, Text: problem}, fmt.Sprintf("doubled-%d-%s", b.block.Slot, b.block.ID)); err != nil {
+	if _, err := c.cluster.Propose(ctx, fsm.RaiseAlarm{Name: "doubled", Subject: b.producer, Text: problem}, fmt.Sprintf("%s-%d-%s", key, b.block.Slot, b.block.ID)); err != nil {
 		c.log.Error("the alarm did not reach the history", "err", err)
 	}
 }
