@@ -38,14 +38,31 @@ func (a authority) Gossip() (key string, addresses []string) {
 // alarmWait bounds the proposal of an alarm.
 const alarmWait = 10 * time.Second
 
+// maxAlarms bounds those that wait for their turn.
+const maxAlarms = 8
+
 // Alarm puts a line into the history. It does not wait: whoever rings it has an answer to give.
 func (a authority) Alarm(name, subject, text string) {
-	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), alarmWait)
-		defer cancel()
-		key := cluster.WithKey("alarm-" + name + "-" + subject + "-" + a.opts.Now().UTC().Format(time.RFC3339))
-		if _, err := a.cluster.Propose(ctx, fsm.RaiseAlarm{Name: name, Subject: subject, Text: text}, key); err != nil {
-			a.log.Warn("an alarm is not in the history", "alarm", name, "subject", subject, "text", text, "err", err)
+	select {
+	case a.alarms <- fsm.RaiseAlarm{Name: name, Subject: subject, Text: text}:
+	default:
+		a.log.Warn("an alarm is not in the history: too many wait", "alarm", name, "subject", subject, "text", text)
+	}
+}
+
+// ring puts the alarms into the history, one after the other, until ctx ends.
+func (m *manager) ring(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case c := <-m.alarms:
+			bounded, cancel := context.WithTimeout(ctx, alarmWait)
+			key := cluster.WithKey("alarm-" + c.Name + "-" + c.Subject + "-" + m.opts.Now().UTC().Format(time.RFC3339))
+			if _, err := m.cluster.Propose(bounded, c, key); err != nil {
+				m.log.Warn("an alarm is not in the history", "alarm", c.Name, "subject", c.Subject, "text", c.Text, "err", err)
+			}
+			cancel()
 		}
-	}()
+	}
 }

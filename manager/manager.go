@@ -56,7 +56,7 @@ func Run(ctx, hurry context.Context, c *config.Config, o Options) (err error) {
 	if o.Now == nil {
 		o.Now = moved.Now
 	}
-	m := &manager{cfg: c, opts: o, log: o.Log, clock: moved, fatal: make(chan error, 4), stack: &stack{log: o.Log}, incarnation: drawIncarnation()}
+	m := &manager{cfg: c, opts: o, log: o.Log, clock: moved, fatal: make(chan error, 4), stack: &stack{log: o.Log}, alarms: make(chan fsm.RaiseAlarm, maxAlarms), incarnation: drawIncarnation()}
 	defer func() {
 		if errors.Is(err, errFatal) {
 			return // nothing of this process is to be trusted or waited for: its exit takes node and gate along
@@ -92,6 +92,7 @@ type manager struct {
 	local       *local           // nil for a witness
 	keeper      *security.Keeper // nil on a plain loopback cluster
 	gossipKey   []byte
+	alarms      chan fsm.RaiseAlarm // that wait to be put into the history
 	cluster     *cluster.Cluster
 	control     *control.Manager
 }
@@ -247,6 +248,7 @@ func (m *manager) openCluster(ctx context.Context) error {
 		})
 		m.background("certificates", time.Second, m.keeper.Run)
 	}
+	m.background("alarms", time.Second, m.ring)
 	m.control.SetCluster(group{m.cluster})
 	return nil
 }
