@@ -122,6 +122,7 @@ func (m *Monitor) update(change func(*View)) {
 	old := m.now.Load()
 	next := *old.view
 	change(&next)
+	next.Syncing = next.Running && next.syncing(m.cfg.Producers, m.cfg.Now())
 	next.judge(m.process)
 	if next.Healthy != old.view.Healthy || next.Reason != old.view.Reason {
 		m.cfg.Log.Info("node health", "healthy", next.Healthy, "reason", next.Reason, "head", next.Head.Num)
@@ -150,7 +151,7 @@ func equalViews(a, b *View) bool {
 	return x.Running == y.Running && x.Healthy == y.Healthy && x.Reason == y.Reason && x.Head == y.Head &&
 		x.HeadProducer == y.HeadProducer && x.HeadAt.Equal(y.HeadAt) && x.LIB == y.LIB && x.LIBID == y.LIBID &&
 		x.ChainID == y.ChainID && x.Version == y.Version && x.PausedKnown == y.PausedKnown && x.Paused == y.Paused &&
-		x.PausedSince.Equal(y.PausedSince) && x.Stalled == y.Stalled && x.Stuck == y.Stuck && x.PeersKnown == y.PeersKnown &&
+		x.PausedSince.Equal(y.PausedSince) && x.Stalled == y.Stalled && x.Stuck == y.Stuck && x.Syncing == y.Syncing && x.PeersKnown == y.PeersKnown &&
 		x.Peers == y.Peers && x.ScheduleKnown == y.ScheduleKnown && x.Savanna == y.Savanna && x.DB == y.DB &&
 		x.LastProduced == y.LastProduced && x.LastReceived == y.LastReceived && x.LastNotProducing == y.LastNotProducing && x.Skipped == y.Skipped
 }

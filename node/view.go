@@ -27,6 +27,7 @@ type View struct {
 	PausedSince time.Time // when Paused was first seen as it is; zero while unknown
 	Stalled     bool      // unpaused, and StallSlots of our slots went by without a new head (FACT 12)
 	Stuck       bool      // the main thread did not answer in time, while get_info does
+	Syncing     bool      // the chain is others' too, and the head is an old block that came just now
 
 	PeersKnown    bool
 	Peers         int // connected and shaken hands
@@ -82,6 +83,20 @@ func stalled(schedule []string, ours []string, head chain.Slot, since, now time.
 	return n >= limit
 }
 
+const (
+	oldBlock   = chain.WindowSlots * chain.SlotMillis * time.Millisecond // a block that comes so late is no news of a live chain
+	syncSilent = 20 * time.Second                                        // a node that syncs, or looks for peers, says something new within this
+)
+
+// syncing reports whether the node is still on its way to the head of a chain that others produce too. A member is weighed
+// by the best head among the members: where all of them come out of the same old snapshot, only the clock tells, and nodeos
+// would produce on the old head, since it is started with enable-stale-production. An old head that nothing follows for
+// syncSilent is the chain's own, which stands, and somebody must go on. Where all slots are ours the head is whatever we made it.
+func (v *View) syncing(ours []string, now time.Time) bool {
+	return !chain.Gapless(v.Schedule.Names(), func(p string) bool { return slices.Contains(ours, p) }) &&
+		v.Lag(v.HeadAt) > oldBlock && now.Sub(v.HeadAt) < syncSilent
+}
+
 // judge fills Healthy and Reason.
 func (v *View) judge(process State) {
 	v.Healthy, v.Reason = false, ""
@@ -94,6 +109,8 @@ func (v *View) judge(process State) {
 		v.Reason = "the main thread does not answer"
 	case v.Stalled:
 		v.Reason = fmt.Sprintf("unpaused, but the head stands at #%d", v.Head.Num)
+	case v.Syncing:
+		v.Reason = "it is syncing: its newest block is of " + time.UnixMilli(v.Head.Slot.UnixMilli()).UTC().Format("2006-01-02 15:04 MST")
 	default:
 		v.Healthy = true
 	}
