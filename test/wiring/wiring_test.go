@@ -165,7 +165,9 @@ func (w *witness) start() {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan struct{}), make(chan error, 1)
-	go func() { ended <- manager.Run(ctx, ctx, w.config, manager.Options{Ready: func(manager.Live) { close(ready) }}) }()
+	go func() {
+		ended <- manager.Run(ctx, ctx, w.config, manager.Options{Ready: func(manager.Live) { close(ready) }})
+	}()
 	select {
 	case <-ready:
 	case err := <-ended:
