@@ -131,6 +131,13 @@ func TestRefusedRequests(t *testing.T) {
 	if _, err := ca.Sign(good, "m1", MemberLife, now); err != nil {
 		t.Errorf("the good one: %v", err)
 	}
+
+	// A signature by a key that is refused is not checked: one of a large RSA key would keep us busy for long.
+	der, _ := pem.Decode(requestOf(t, &x509.CertificateRequest{}, must(rsa.GenerateKey(rand.Reader, 2048))(t)))
+	der.Bytes[len(der.Bytes)-1] ^= 1
+	if _, err := CheckRequest(pem.EncodeToMemory(der)); err == nil || !strings.Contains(err.Error(), "P-256") {
+		t.Errorf("RSA, forged: %v", err)
+	}
 }
 
 func TestHosts(t *testing.T) {

@@ -120,27 +120,26 @@ func (m *material) check(member string, now time.Time) error {
 	if cn := m.leaf().Subject.CommonName; cn != member {
 		return fmt.Errorf("security: the certificate is of member %q, not of %q", cn, member)
 	}
-	return verify(append([]*x509.Certificate{m.leaf()}, m.rest()...), m.pool, x509.ExtKeyUsageClientAuth, now)
+	return verify([]*x509.Certificate{m.leaf()}, m.pool, x509.ExtKeyUsageClientAuth, now)
 }
 
-// rest are the certificates that follow the member's own.
-func (m *material) rest() []*x509.Certificate {
-	var list []*x509.Certificate
-	for _, der := range m.pair.Certificate[1:] {
-		if c, err := x509.ParseCertificate(der); err == nil {
-			list = append(list, c)
-		}
-	}
-	return list
-}
+// Bounds of what a peer may show: its certificate and a few CAs'.
+const (
+	maxChain       = 8
+	maxCertificate = 8 << 10 // bytes
+)
 
-// verify checks a chain, the peer's own certificate first.
+// verify checks a peer's chain, its own certificate first. Nothing between that and a CA that is believed is looked at: our CAs
+// sign members and nothing else, and a stranger's certificates could keep us busy.
 func verify(chain []*x509.Certificate, pool *x509.CertPool, usage x509.ExtKeyUsage, now time.Time) error {
-	o := x509.VerifyOptions{Roots: pool, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{usage}, CurrentTime: now}
-	for _, c := range chain[1:] {
-		o.Intermediates.AddCert(c)
+	if len(chain) > maxChain {
+		return fmt.Errorf("security: a chain of %d certificates, at most %d are looked at", len(chain), maxChain)
 	}
-	_, err := chain[0].Verify(o)
+	leaf := chain[0]
+	if _, ok := p256(leaf.PublicKey); !ok || len(leaf.Raw) > maxCertificate {
+		return fmt.Errorf("security: no member's certificate: %d bytes, %s; theirs have at most %d and an ECDSA key on P-256", len(leaf.Raw), leaf.PublicKeyAlgorithm, maxCertificate)
+	}
+	_, err := leaf.Verify(x509.VerifyOptions{Roots: pool, KeyUsages: []x509.ExtKeyUsage{usage}, CurrentTime: now})
 	return err
 }
 

@@ -327,6 +327,11 @@ func TestWhoIsRefused(t *testing.T) {
 	if _, err := dial(t, echo(t, k.Server()), as(nil)); err == nil || k.Refused()[ReasonNone] != 1 {
 		t.Errorf("raft's own count: %v, %v", k.Refused(), err)
 	}
+	conf := &tls.Config{Certificates: []tls.Certificate{open(ca, "m2", MemberLife).loaded.Load().pair}}
+	if _, err := dial(t, echo(t, conf), k.Client("m2")); err == nil {
+		t.Error("as a client, a predecessor is taken for the member")
+	}
+	k.Know(func(string) int64 { return 0 })
 	for name, tc := range map[string]struct {
 		server *Keeper
 		member string

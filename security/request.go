@@ -81,12 +81,12 @@ func parseRequest(text []byte) (request, error) {
 	if err != nil {
 		return request{}, fmt.Errorf("%w: %w", ErrRequest, err)
 	}
+	key, ok := p256(csr.PublicKey) // first: a large RSA key would keep us busy with its signature
+	if !ok {
+		return request{}, fmt.Errorf("%w: the key must be an ECDSA key on P-256", ErrRequest)
+	}
 	if err := csr.CheckSignature(); err != nil { // who asks has the key
 		return request{}, fmt.Errorf("%w: %w", ErrRequest, err)
-	}
-	key, ok := csr.PublicKey.(*ecdsa.PublicKey)
-	if !ok || key.Curve != elliptic.P256() {
-		return request{}, fmt.Errorf("%w: the key must be an ECDSA key on P-256", ErrRequest)
 	}
 	r := request{key: key}
 	r.hosts = append(r.hosts, csr.DNSNames...)
@@ -102,6 +102,12 @@ func parseRequest(text []byte) (request, error) {
 		}
 	}
 	return r, nil
+}
+
+// p256 is the only kind of key that members have.
+func p256(key any) (*ecdsa.PublicKey, bool) {
+	k, ok := key.(*ecdsa.PublicKey)
+	return k, ok && k.Curve == elliptic.P256()
 }
 
 // CheckHost refuses what is no host that a certificate should be good for: a wildcard, an address that means every host,
