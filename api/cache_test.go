@@ -37,7 +37,7 @@ func TestShared(t *testing.T) {
 		s.handler = s.router()
 		get := func() (o Overview) {
 			got := httptest.NewRecorder()
-			s.ServeHTTP(got, httptest.NewRequest(http.MethodGet, "/cluster", nil))
+			s.ServeHTTP(got, httptest.NewRequest(http.MethodGet, "http://localhost/cluster", nil))
 			if err := json.Unmarshal(got.Body.Bytes(), &o); err != nil {
 				t.Fatal(err)
 			}
@@ -91,7 +91,7 @@ func BenchmarkOverview(b *testing.B) {
 		s.cfg.Cluster = c.cluster
 		s.handler = s.router()
 		b.Run(c.name, func(b *testing.B) {
-			r := httptest.NewRequest(http.MethodGet, "/cluster", nil)
+			r := httptest.NewRequest(http.MethodGet, "http://localhost/cluster", nil)
 			r.RemoteAddr = "@"
 			for b.Loop() {
 				s.clients = clients{}

@@ -74,7 +74,7 @@ type subscription struct {
 
 func subscribe(t *testing.T, c *http.Client, path string, headers ...string) *subscription {
 	t.Helper()
-	req, err := http.NewRequest(http.MethodGet, "http://m"+path, nil)
+	req, err := http.NewRequest(http.MethodGet, "http://localhost"+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +282,7 @@ func TestStreamsAreBounded(t *testing.T) {
 		for range maxStreamsEach {
 			list = append(list, subscribe(t, client, "/cluster/events", "Authorization", "Bearer "+tokens[Read]))
 		}
-		req, _ := http.NewRequest(http.MethodGet, "http://m/cluster/events", nil)
+		req, _ := http.NewRequest(http.MethodGet, "http://localhost/cluster/events", nil)
 		req.Header.Set("Authorization", "Bearer "+tokens[Read])
 		resp, err := client.Do(req)
 		if err != nil {

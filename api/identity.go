@@ -47,7 +47,7 @@ type Identity struct {
 // that is given must be good: whoever shows one does not want to be taken for somebody else. No credentials at all are no
 // error: the identity is then nobody's, with the role None.
 func (s *Server) identify(r *http.Request) (Identity, error) {
-	if uid, ok := r.Context().Value(localKey{}).(uint32); ok {
+	if uid, ok := localUser(r); ok {
 		return Identity{Actor: fmt.Sprintf("local:%d", uid), Role: Admin}, nil
 	}
 	if s.cfg.Sandbox {
@@ -148,6 +148,12 @@ type (
 func callOf(r *http.Request) call {
 	c, _ := r.Context().Value(callKey{}).(call)
 	return c
+}
+
+// localUser is the uid of who asks over the manager's own socket.
+func localUser(r *http.Request) (uid uint32, ok bool) {
+	uid, ok = r.Context().Value(localKey{}).(uint32)
+	return uid, ok
 }
 
 // ListenLocal listens on a manager's own socket. Whoever may open the file owns the manager's home, and so needs no token.

@@ -102,7 +102,7 @@ func (s *Server) postJoin(r *http.Request) (answer, error) {
 }
 
 // invited refuses what the log would refuse, and what nobody would sign, before anything is proposed: strangers must not be
-// able to fill the log.
+// able to fill the log. The invite comes first: who has none makes us check no signature.
 func (s *Server) invited(body JoinRequest) (fsm.UseInvite, error) {
 	use := fsm.UseInvite{Member: body.ID, Hash: security.HashToken(body.Invite)}
 	var err error
@@ -115,18 +115,15 @@ func (s *Server) invited(body JoinRequest) (fsm.UseInvite, error) {
 	if err := checkID("id", body.ID); err != nil {
 		return use, err
 	}
-	if err := s.signable(body.ID, body.CSR); err != nil {
-		return use, err
-	}
 	state, _ := s.cfg.Cluster.View()
 	if _, tried := state.Apply(fsm.Entry{Index: state.Index + 1, At: s.cfg.Now().UnixMilli(), By: s.cfg.Self, Command: use}); tried.Err != nil {
 		return use, s.badInvite(use, tried.Err)
 	}
-	return use, nil
+	return use, s.signable(body.ID, body.CSR)
 }
 
-// signable refuses a certificate request that nobody should sign. A host that is another member's id is nobody else's: who
-// looks at host names must not take the one for the other.
+// signable refuses a certificate request that nobody should sign. A host that is another member's, by its id or by where it is
+// reached, is nobody else's: who looks at host names must not take the one for the other.
 func (s *Server) signable(member, csr string) error {
 	hosts, err := security.CheckRequest([]byte(csr))
 	if err != nil {
@@ -134,8 +131,8 @@ func (s *Server) signable(member, csr string) error {
 	}
 	state, _ := s.cfg.Cluster.View()
 	for _, h := range hosts {
-		if _, other := state.Members[h]; other && h != member {
-			return &Error{Status: http.StatusConflict, Code: "join.host", Message: fmt.Sprintf("%.64q is the id of another member", h), Hint: "choose a host name of its own for each member"}
+		if other := ownerOf(h, member, state.Members); other != "" {
+			return &Error{Status: http.StatusConflict, Code: "join.host", Message: fmt.Sprintf("%.64q is the id or the host of the member %s", h, other), Hint: "choose a host name of its own for each member"}
 		}
 	}
 	return nil

@@ -227,6 +227,7 @@ func TestJoinRefused(t *testing.T) {
 		"expired":            {body: with(func(r *JoinRequest) { r.ID, r.Invite = "f", late }), after: time.Second, code: "invite.expired"},
 		"no request":         {body: with(func(r *JoinRequest) { r.CSR = "" }), code: "bad_input"},
 		"a key instead":      {body: with(func(r *JoinRequest) { k, _ := csr(t, "d"); r.CSR = string(k) }), code: "bad_input"},
+		"nothing fits":       {body: with(func(r *JoinRequest) { r.Invite, r.CSR = other, "" }), code: "invite.unknown"}, // no request is looked at without an invite
 		"another's id":       {body: with(func(r *JoinRequest) { r.CSR = string(asB) }), code: "join.host"},
 		"an id that is none": {body: with(func(r *JoinRequest) { r.ID = "../d" }), code: "bad_input"},
 	} {

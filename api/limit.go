@@ -1,6 +1,7 @@
 package api
 
 import (
+	"crypto/tls"
 	"net"
 	"net/http"
 	"net/netip"
@@ -12,12 +13,14 @@ import (
 	"roundtable/security"
 )
 
-// What one client may ask for in a second, and at once after a pause. A client is an address (for IPv6 the network of
-// 64 bits that one machine has), or whoever uses the manager's own socket.
+// What one client may ask for in a second, and at once after a pause. A client is a token, another member, whoever uses the
+// manager's own socket, or, for strangers, an address (for IPv6 the network of 64 bits that one machine has): a stranger behind
+// the same proxy as an operator does not use up what that one may ask for.
 const (
-	readRate, readBurst       = 10_000, 2_000
-	changeRate, changeBurst   = 20, 40
-	failureRate, failureBurst = 10, 20 // who fails to be somebody, or asks for what it may not: a good request is taken all the same
+	readRate, readBurst           = 10_000, 2_000
+	changeRate, changeBurst       = 20, 40
+	failureRate, failureBurst     = 10, 20   // who fails to be somebody, or asks for what it may not: a good request is taken all the same
+	handshakeRate, handshakeBurst = 200, 400 // of TLS: always an address's
 )
 
 // Bounds of what strangers can make this manager hold.
@@ -28,7 +31,7 @@ const (
 )
 
 // client is one client's allowance.
-type client struct{ reads, changes, failures *rate.Limiter }
+type client struct{ reads, changes, failures, handshakes *rate.Limiter }
 
 // clients are the allowances of those that asked lately. It forgets by generations: when the young one is half of what may
 // be kept, it becomes the old one, and who is in neither starts anew.
@@ -45,7 +48,10 @@ func (c *clients) of(name string) *client {
 	}
 	known := c.old[name]
 	if known == nil {
-		known = &client{rate.NewLimiter(readRate, readBurst), rate.NewLimiter(changeRate, changeBurst), rate.NewLimiter(failureRate, failureBurst)}
+		known = &client{
+			rate.NewLimiter(readRate, readBurst), rate.NewLimiter(changeRate, changeBurst),
+			rate.NewLimiter(failureRate, failureBurst), rate.NewLimiter(handshakeRate, handshakeBurst),
+		}
 	}
 	if c.young == nil || len(c.young) >= keptClients/2 {
 		c.young, c.old = map[string]*client{}, c.young
@@ -80,13 +86,17 @@ func acts(r *http.Request) bool {
 }
 
 // limited refuses who asks too often.
-func (s *Server) limited(r *http.Request) error {
-	c := s.clients.of(clientOf(r.RemoteAddr))
+func (s *Server) limited(r *http.Request, who Identity) error {
+	name, of := who.Actor, who.Actor
+	if name == "" {
+		name, of = clientOf(r.RemoteAddr), "one address"
+	}
+	c := s.clients.of(name)
 	if acts(r) && !c.changes.Allow() {
-		return tooOften("at most %d changes a second are taken from one address", changeRate)
+		return tooOften("at most %d changes a second are taken from %s", changeRate, of)
 	}
 	if !c.reads.Allow() {
-		return tooOften("at most %d requests a second are taken from one address", readRate)
+		return tooOften("at most %d requests a second are taken from %s", readRate, of)
 	}
 	return nil
 }
@@ -97,11 +107,11 @@ func (s *Server) slowed(r *http.Request, failed *Error) error {
 	if s.clients.of(clientOf(r.RemoteAddr)).failures.Allow() {
 		return failed
 	}
-	return tooOften("at most %d refusals a second are explained to one address", failureRate)
+	return tooOften("at most %d refusals a second are explained to %s", failureRate, "one address")
 }
 
-func tooOften(format string, limit int) *Error {
-	e := badInput("ask again in a second", format, limit)
+func tooOften(format string, limit int, of string) *Error {
+	e := badInput("ask again in a second", format, limit, of)
 	e.Status, e.Code, e.refused = http.StatusTooManyRequests, "rate_limited", reasonRate
 	return e
 }
@@ -113,16 +123,18 @@ type connections struct {
 	each map[string]int
 }
 
-// state follows a connection, as http.Server.ConnState tells of it. One too many is closed; the manager's own socket has
-// none too many, so that an operator gets in while others are kept out.
+// connState follows a connection, as http.Server.ConnState tells of it. One too many is closed, before its TLS handshake; the
+// manager's own socket has none too many, so that an operator gets in while others are kept out.
 func (s *Server) connState(c net.Conn, state http.ConnState) {
 	name := clientOf(c.RemoteAddr().String())
 	k := &s.connections
+	_, tooFast := c.(*tls.Conn)
+	tooFast = tooFast && state == http.StateNew && !s.clients.of(name).handshakes.Allow()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	switch state {
 	case http.StateNew:
-		if name != localClient && (len(k.held) >= maxConnections || k.each[name] >= maxConnsEach) {
+		if name != localClient && (tooFast || len(k.held) >= maxConnections || k.each[name] >= maxConnsEach) {
 			s.Refuse(reasonConnections)
 			go c.Close() // a TLS connection says goodbye first, which can take a moment
 			return

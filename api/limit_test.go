@@ -2,11 +2,13 @@ package api
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -48,7 +50,8 @@ func TestLimits(t *testing.T) {
 			n, want                   int
 		}{
 			{"reads", http.MethodGet, "/health/live", "", readBurst + 5, 5},
-			{"changes", http.MethodPost, "/cluster/maintenance", tokens[Admin], changeBurst + 3, 3},
+			{"no route", http.MethodGet, "/nowhere", "", readBurst + 5, 5},
+			{"strangers' changes", http.MethodPost, "/cluster/join", "", changeBurst + 6, 6},
 			{"failures", http.MethodGet, "/cluster/lease", bad, failureBurst + 7, 7},
 			{"nobody", http.MethodGet, "/cluster/lease", "", failureBurst + 7, 7},
 		} {
@@ -65,11 +68,93 @@ func TestLimits(t *testing.T) {
 		if got := send("192.0.2.3:1", http.MethodGet, "/cluster", tokens[Read]); got != http.StatusOK {
 			t.Errorf("a good token after bad ones: %d", got)
 		}
-		if s.Refused()[reasonRate] != 5+3+7+7+1 {
+		if s.Refused()[reasonRate] != 5+5+6+7+7+1 {
 			t.Errorf("refused %v", s.Refused())
 		}
 	})
 }
+
+// TestLimitsGoByWhoAsks: behind one address, a stranger and another operator use up nothing of mine; with one token, another
+// address gets me nothing more.
+func TestLimitsGoByWhoAsks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		s, tokens := guarded(t, w)
+		send := func(addr, path, token string) int {
+			r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(`{"on":true}`))
+			r.RemoteAddr = addr
+			r.Header.Set("Authorization", "Bearer "+token)
+			got := httptest.NewRecorder()
+			s.ServeHTTP(got, r)
+			return got.Code
+		}
+		for range changeBurst + 1 {
+			send("192.0.2.1:1", "/cluster/join", "")
+		}
+		if got := send("192.0.2.1:1", "/cluster/join", ""); got != http.StatusTooManyRequests {
+			t.Fatalf("the stranger: %d", got)
+		}
+		for i := range changeBurst {
+			if got := send(fmt.Sprintf("192.0.2.%d:1", i%2+1), "/cluster/maintenance", tokens[Operate]); got != http.StatusOK {
+				t.Fatalf("an operator behind the same address: %d", got)
+			}
+		}
+		for _, addr := range []string{"192.0.2.1:1", "192.0.2.2:1", "192.0.2.3:1"} {
+			if got := send(addr, "/cluster/maintenance", tokens[Operate]); got != http.StatusTooManyRequests {
+				t.Errorf("the same token from %s: %d", addr, got)
+			}
+		}
+		if got := send("192.0.2.1:1", "/cluster/maintenance", tokens[Admin]); got != http.StatusOK {
+			t.Errorf("another operator: %d", got)
+		}
+	})
+}
+
+// TestHandshakes: who makes connections over TLS too fast is cut off before the handshake.
+func TestHandshakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newWorld(t).server(t)
+		open := func(addr string) bool {
+			ours, theirs := net.Pipe()
+			defer theirs.Close()
+			c := tls.Server(from{ours, addr}, &tls.Config{})
+			s.connState(c, http.StateNew)
+			synctest.Wait()
+			s.connections.mu.Lock()
+			_, held := s.connections.held[c]
+			s.connections.mu.Unlock()
+			s.connState(c, http.StateClosed)
+			ours.Close()
+			return held
+		}
+		for i := range handshakeBurst {
+			if !open("192.0.2.1:1") {
+				t.Fatalf("the connection %d is refused", i)
+			}
+		}
+		if open("192.0.2.1:1") {
+			t.Error("one too many is taken")
+		}
+		if !open("192.0.2.2:1") {
+			t.Error("another address is refused")
+		}
+		time.Sleep(time.Second)
+		if !open("192.0.2.1:1") {
+			t.Error("a second later it is still refused")
+		}
+		if n := s.Refused()[reasonConnections]; n != 1 {
+			t.Errorf("%d are counted", n)
+		}
+	})
+}
+
+// from is a connection from an address.
+type from struct {
+	net.Conn
+	addr string
+}
+
+func (f from) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(f.addr)) }
 
 // TestClientsAreBounded: the table of clients stays small, and who asks all the time is not forgotten.
 func TestClientsAreBounded(t *testing.T) {
@@ -134,9 +219,9 @@ func TestSlow(t *testing.T) {
 	w.handoff = func(context.Context, string, string, string) (uint64, error) { return w.start(t), nil }
 	send := raw(t, w.server(t))
 	begun := time.Now()
-	header := send("GET /cluster HTTP/1.1\r\nHost: x\r\nX-Slow: ")
-	body := send("POST /cluster/handoff HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
-	waits := send("POST /cluster/handoff?wait=12s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}")
+	header := send("GET /cluster HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+	body := send("POST /cluster/handoff HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{")
+	waits := send("POST /cluster/handoff?wait=12s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}")
 	for _, tc := range []struct {
 		name        string
 		conn        net.Conn
@@ -159,7 +244,7 @@ func TestConnections(t *testing.T) {
 	w := newWorld(t)
 	s := w.server(t)
 	send := raw(t, s)
-	const request = "GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+	const request = "GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 	first := send(request)
 	for range maxConnsEach - 1 {
 		if _, err := send(request).Read(make([]byte, 1)); err != nil {

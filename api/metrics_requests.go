@@ -52,8 +52,13 @@ func (s *Server) counted(routes []route) echo.MiddlewareFunc {
 				s.requests.streams.Inc()
 				defer s.requests.streams.Dec()
 			}
-			began := time.Now()
-			if err := next(c); err != nil {
+			began, serve := time.Now(), next
+			if route == noRoute { // a route of ours looks after it
+				if err := s.limited(c.Request(), Identity{}); err != nil {
+					serve = func(echo.Context) error { return err }
+				}
+			}
+			if err := serve(c); err != nil {
 				c.Error(err)
 			}
 			s.requests.total.WithLabelValues(route, strconv.Itoa(c.Response().Status)).Inc()

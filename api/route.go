@@ -119,7 +119,7 @@ func (s *Server) router() http.Handler {
 	}))
 	guarded := guard.Handler(e)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := s.limited(r); err != nil {
+		if err := s.atHome(r); err != nil {
 			s.fail(w, r, err)
 			return
 		}
@@ -166,12 +166,16 @@ func (s *Server) serve(rt route) echo.HandlerFunc {
 	}
 }
 
-// admit finds out who asks and whether they may.
+// admit finds out who asks, whether they may, and whether not too often.
 func (s *Server) admit(r *http.Request, want Role) (Identity, error) {
 	if want == None { // a bad token does not keep a health check from its answer
-		return Identity{Role: None}, nil
+		who := Identity{Role: None}
+		return who, s.limited(r, who)
 	}
 	who, err := s.identify(r)
+	if often := s.limited(r, who); often != nil {
+		return who, often
+	}
 	if err == nil {
 		err = authorize(who, want)
 	}
