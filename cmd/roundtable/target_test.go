@@ -172,8 +172,8 @@ func TestBadTarget(t *testing.T) {
 	}
 }
 
-// authority is a CA, and a server that shows a certificate of it for a name that nothing here has.
-func authority(t *testing.T, usage x509.ExtKeyUsage, answers *fakeAPI) (ca string, s *httptest.Server) {
+// authority is a CA, and a server on 127.0.0.1 that shows a certificate of it for an address.
+func authority(t *testing.T, usage x509.ExtKeyUsage, answers *fakeAPI, address string) (ca string, s *httptest.Server) {
 	t.Helper()
 	issue := func(template, parent *x509.Certificate, public *ecdsa.PublicKey, key *ecdsa.PrivateKey) []byte {
 		der, err := x509.CreateCertificate(rand.Reader, template, parent, public, key)
@@ -193,7 +193,7 @@ func authority(t *testing.T, usage x509.ExtKeyUsage, answers *fakeAPI) (ca strin
 	root := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ca"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
 	der := issue(root, root, &keys[0].PublicKey, keys[0])
-	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "m1"}, DNSNames: []string{"m1"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "m1"}, DNSNames: []string{"m1"}, IPAddresses: []net.IP{net.ParseIP(address)}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{usage}}
 	s = httptest.NewUnstartedServer(answers.Config.Handler)
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{issue(leaf, root, &keys[1].PublicKey, keys[0])}, PrivateKey: keys[1]}}}
@@ -203,15 +203,16 @@ func authority(t *testing.T, usage x509.ExtKeyUsage, answers *fakeAPI) (ca strin
 	return put(t, filepath.Join(t.TempDir(), "ca.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))), s
 }
 
-// TestTLS: a server is believed when its certificate leads to the cluster's CA, whatever name stands in it, and only then
-// is it sent the token.
+// TestTLS: a server is believed when its certificate is of the cluster's CA and good for the host that was asked, and only then
+// is it sent the token: one of another member, that was removed perhaps, does not do.
 func TestTLS(t *testing.T) {
 	noLeaks(t)
 	f := newFakeAPI(t)
 	f.on("GET /cluster", exampleOverview())
-	ca, s := authority(t, x509.ExtKeyUsageServerAuth, f)
-	foreign, _ := authority(t, x509.ExtKeyUsageServerAuth, f)
-	_, client := authority(t, x509.ExtKeyUsageClientAuth, f)
+	ca, s := authority(t, x509.ExtKeyUsageServerAuth, f, "127.0.0.1")
+	foreign, _ := authority(t, x509.ExtKeyUsageServerAuth, f, "127.0.0.1")
+	clients, client := authority(t, x509.ExtKeyUsageClientAuth, f, "127.0.0.1")
+	others, other := authority(t, x509.ExtKeyUsageServerAuth, f, "192.0.2.1")
 	plain := strings.TrimPrefix(f.URL, "http://")
 	t.Setenv("ROUNDTABLE_TOKEN", planted)
 	bare := strings.TrimPrefix(s.URL, "https://")
@@ -223,7 +224,8 @@ func TestTLS(t *testing.T) {
 		{"https goes without saying where there is a CA", bare, ca, "", "", exitDone},
 		{"no CA", s.URL, "", "no manager answered: " + s.URL, "name the cluster's CA certificate with --ca", exitUnreachable},
 		{"a foreign CA", s.URL, foreign, "no manager answered: " + s.URL, "not of a CA that is known here", exitUnreachable},
-		{"a certificate that is not for servers", client.URL, foreign, "no manager answered", "--ca", exitUnreachable},
+		{"a certificate that is not for servers", client.URL, clients, "no manager answered", "certificate", exitUnreachable},
+		{"another member", other.URL, others, "192.0.2.1, not 127.0.0.1", "tls.hosts", exitUnreachable},
 		{"no TLS there", "https://" + plain, ca, "no manager answered: https://" + plain, "does not speak TLS", exitUnreachable},
 		{"TLS there", "http://" + bare, "", "the server answered 400", "say https://", exitFailed},
 	} {

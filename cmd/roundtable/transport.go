@@ -15,8 +15,8 @@ import (
 
 const caHint = "name the cluster's CA certificate with --ca FILE, ROUNDTABLE_CA or in a context; each manager's home has it as tls/ca.pem"
 
-// trust makes the client for servers behind a port. With a CA file they must show a certificate of that CA, whatever name
-// stands in it: members are known by their ids, not by the addresses that they are reached at. Without one, as on the web.
+// trust makes the client for servers behind a port. Their certificates must be good for the host that was asked for, so that a
+// member that was removed cannot pass for another one; of the CA in the file, or without one, as on the web.
 func trust(ca string) (*http.Client, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS13}
 	if ca != "" {
@@ -24,30 +24,15 @@ func trust(ca string) (*http.Client, error) {
 		if err != nil {
 			return nil, usagef(caHint, "%v", err)
 		}
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(pem) {
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
 			return nil, usagef(caHint, "%s holds no certificate", ca)
 		}
-		config.InsecureSkipVerify = true // the name alone: the chain is checked here
-		config.VerifyConnection = func(s tls.ConnectionState) error { return ledTo(pool, s) }
 	}
 	return &http.Client{
 		Transport:     &http.Transport{TLSClientConfig: config, DisableKeepAlives: true, Proxy: http.ProxyFromEnvironment},
 		CheckRedirect: stay,
 	}, nil
-}
-
-// ledTo checks that a server's certificate is one of the CA's.
-func ledTo(pool *x509.CertPool, s tls.ConnectionState) error {
-	if len(s.PeerCertificates) == 0 {
-		return errors.New("the server shows no certificate")
-	}
-	between := x509.NewCertPool()
-	for _, c := range s.PeerCertificates[1:] {
-		between.AddCert(c)
-	}
-	_, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: pool, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
-	return err
 }
 
 // socketClient asks the manager that listens on a socket.
@@ -70,7 +55,7 @@ func unreached(errs []error) string {
 	case has(func(err error) bool { return errors.As(err, &alien) }):
 		return "its certificate is not of a CA that is known here: " + caHint
 	case has(func(err error) bool { return errors.As(err, &name) }):
-		return "with the cluster's own CA the name does not matter: " + caHint
+		return "name it by one of those hosts; others that are to be good stand in its config.toml, tls.hosts (see: roundtable certificate show)"
 	case has(func(err error) bool { return errors.Is(err, http.ErrSchemeMismatch) }):
 		return "it does not speak TLS there: is it http:// (a sandbox), or another program's port?"
 	case has(func(err error) bool { return errors.Is(err, fs.ErrPermission) }):
