@@ -45,7 +45,7 @@ func listenNotices(t *testing.T, path string) *notices {
 		}
 	}()
 	t.Cleanup(func() {
-		conn.Close()
+		_ = conn.Close()
 		<-n.done
 	})
 	return n

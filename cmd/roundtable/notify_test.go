@@ -35,7 +35,7 @@ func listenNotify(t *testing.T) *serviceManager {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		conn.Close()
+		_ = conn.Close()
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}
