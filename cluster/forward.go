@@ -10,10 +10,12 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
 
+	"roundtable/chain"
 	"roundtable/fsm"
 )
 
@@ -35,6 +37,7 @@ const (
 	opBarrier  op = "barrier"  // commit an entry of raft's
 	opTransfer op = "transfer" // give the leadership to Member, "" for the best
 	opRemove   op = "remove"   // remove Member from the group
+	opSigned   op = "signed"   // what this member signed in Slot; since entry version 2
 	opPing     op = "ping"     // nothing; whoever does not lead says so, as to everything
 )
 
@@ -44,15 +47,17 @@ type request struct {
 	Entry   json.RawMessage `json:"entry,omitempty"`
 	Member  string          `json:"member,omitempty"`
 	Actor   string          `json:"actor,omitempty"` // of a removal; an entry has its own
+	Slot    chain.Slot      `json:"slot,omitempty"`  // asked for
 	LimitMs int64           `json:"limit_ms"`        // how long the asker waits
 }
 
 type response struct {
-	Number  uint64       `json:"n"`
-	Index   uint64       `json:"index,omitempty"`
-	Refusal *fsm.Refusal `json:"refusal,omitempty"`
-	Code    string       `json:"code,omitempty"`
-	Text    string       `json:"text,omitempty"`
+	Number  uint64        `json:"n"`
+	Index   uint64        `json:"index,omitempty"`
+	Refusal *fsm.Refusal  `json:"refusal,omitempty"`
+	Code    string        `json:"code,omitempty"`
+	Text    string        `json:"text,omitempty"`
+	Blocks  []chain.Block `json:"blocks,omitempty"`
 }
 
 // codes are the errors that cross the hop and stay themselves for errors.Is.
@@ -134,6 +139,9 @@ func (c *Cluster) answer(ctx context.Context, from string, req request) response
 	limit := min(time.Duration(req.LimitMs)*time.Millisecond, forwardLimit)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	if req.Op == opSigned && !c.banned(from) { // whether it leads or not
+		return response{Number: req.Number, Blocks: c.forwarding.signed(req.Slot)}
+	}
 	index, err := c.serve(ctx, from, req)
 	resp := response{Number: req.Number, Index: index}
 	if err == nil {
@@ -243,7 +251,8 @@ func (c *Cluster) answers(ctx context.Context, s raft.Server) bool {
 
 // forwarding keeps one stream per member that was asked.
 type forwarding struct {
-	dial func(ctx context.Context, addr, id string) (net.Conn, error)
+	dial  func(ctx context.Context, addr, id string) (net.Conn, error)
+	signs atomic.Pointer[func(chain.Slot) []chain.Block] // nil: nothing
 
 	mu    sync.Mutex
 	peers map[string]*forwardPeer // by id@address

@@ -250,6 +250,7 @@ func (m *manager) openCluster(ctx context.Context) error {
 	}
 	m.background("alarms", time.Second, m.ring)
 	m.control.SetCluster(group{m.cluster})
+	m.cluster.Signs(m.control.Said)
 	return nil
 }
 

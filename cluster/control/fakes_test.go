@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -26,6 +27,7 @@ type group struct {
 	before func(fsm.Command) error
 	admit  func(fsm.Command) (fsm.Command, error) // the leader's last look; nil: none
 	log    []fsm.Command                          // what was applied
+	signed map[string][]chain.Block               // what members answer; of the others nobody is reached
 	told   health.Report                          // the newest report before the last proposal
 	said   health.Report                          // the newest report
 	// barrier is called by Barrier, which brings a member that has just started up to date; nil: nothing was missing.
@@ -100,7 +102,15 @@ func (g *group) Publish(r health.Report) {
 func (g *group) IsLeader() bool                                   { return true }
 func (g *group) Leader() (id, addr string)                        { return "a", "a:1" }
 func (g *group) TransferLeadership(context.Context, string) error { return nil }
-func (g *group) Stalled() bool                                    { return g.stalled }
+func (g *group) Signed(_ context.Context, member string, slot chain.Slot) ([]chain.Block, error) {
+	blocks, ok := g.signed[member]
+	if !ok {
+		return nil, errLost
+	}
+	return slices.DeleteFunc(slices.Clone(blocks), func(b chain.Block) bool { return b.Slot != slot }), nil
+}
+
+func (g *group) Stalled() bool { return g.stalled }
 
 // signer is a gate of the model kind that a test asks in nodeos' place.
 type signer struct {

@@ -65,6 +65,7 @@ type Manager struct {
 	unextended  atomic.Uint64 // extensions that did not come through
 	leaving     atomic.Uint64 // epoch of the newest release that was logged
 	leaseReason atomic.Pointer[string]
+	said        said
 }
 
 // NewManager makes a Manager; it starts nothing. The cluster may be set later, by SetCluster, since it wants Admit first.

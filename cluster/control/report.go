@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"roundtable/chain"
@@ -55,6 +56,8 @@ func (m *Manager) report(s *fsm.State) health.Report {
 	r.Chain = n.ChainID[:min(len(n.ChainID), chainDigits)]
 	r.Node, r.Fit, r.Reason = n.State, n.Healthy, n.Reason
 	r.Head, r.LIB, r.Paused, r.Peers = n.Head, n.LIB, n.Paused || !n.PausedKnown, n.Peers
+	m.said.add(g.Signed.Block)
+	m.said.add(g.Confirmed)
 	r.Started, r.Signed, r.Confirmed, r.Sealed, r.Finalizers = g.Started, g.Signed.Block, g.Confirmed, g.Sealed, n.Finalizers
 	members := memberPeers(s)
 	if r.Fit && n.Peers == 0 && slices.ContainsFunc(n.Configured, func(p string) bool { return !slices.Contains(members, p) }) {
@@ -64,6 +67,40 @@ func (m *Manager) report(s *fsm.State) health.Report {
 		r.Fit, r.Reason = false, "its manager stops"
 	}
 	return r
+}
+
+// said are the newest blocks that this member told the others it signed. Any goroutine may use it.
+type said struct {
+	mu     sync.Mutex
+	blocks []chain.Block
+}
+
+// keptSaid bounds it: the others look at a block for recentBlocks slots.
+const keptSaid = 4 * recentBlocks
+
+func (s *said) add(b chain.Block) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if b.Slot == 0 || slices.Contains(s.blocks, b) {
+		return
+	}
+	if len(s.blocks) >= keptSaid {
+		s.blocks = slices.Delete(s.blocks, 0, 1)
+	}
+	s.blocks = append(s.blocks, b)
+}
+
+// Said are the blocks that this member told the others it signed in a slot.
+func (m *Manager) Said(slot chain.Slot) []chain.Block {
+	m.said.mu.Lock()
+	defer m.said.mu.Unlock()
+	var list []chain.Block
+	for _, b := range m.said.blocks {
+		if b.Slot == slot {
+			list = append(list, b)
+		}
+	}
+	return list
 }
 
 // memberPeers lists the p2p addresses of the members' nodes, and of those that a recovery removed and that did not join again.

@@ -10,6 +10,7 @@ import (
 
 	"roundtable/chain"
 	"roundtable/fsm"
+	"roundtable/logkey"
 )
 
 // suspectSlots is how long a block of ours may lie outside every range that this member has applied before it is an
@@ -17,9 +18,9 @@ import (
 const suspectSlots = 8
 
 // watchController compares every block of ours on the chain, as the local node sees it through its API, with what the
-// cluster could have signed and with what this gate signed [S10]: a mismatch closes the gate for good. What the other members
-// say they signed is hearsay, for which no gate is closed: a mismatch with it is an alarm, and the one that signed compares its
-// own block with the chain as well.
+// cluster could have signed, with what this gate signed, and with what the other members say they signed [S10]: a mismatch
+// closes the gate for good. What is said by gossip is hearsay, for which no gate is closed: the member is asked itself, and if it
+// does not stand by it, or does not answer, it is an alarm only.
 type watchController struct {
 	*Manager
 	log *slog.Logger
@@ -177,16 +178,27 @@ func (c *watchController) contradicted(b chain.Block) string {
 // hearsayEvery is how often hearsay is an alarm.
 const hearsayEvery = time.Minute
 
-// doubted reports whether another member says that it signed another block for the slot. That is counted, and an alarm.
+// doubted reports whether another member says that it signed another block for the slot. That is counted, and an alarm; a gate is
+// closed for it only if the member itself says so, over a stream of its own.
 func (c *watchController) doubted(ctx context.Context, b seenBlock, told []signedBlock) bool {
 	i := slices.IndexFunc(told, func(g signedBlock) bool { return differs(g.Block, b.block) })
 	if i < 0 {
 		return false
 	}
+	g := told[i]
+	if c.gate.View().Sealed == "" {
+		blocks, err := c.cluster.Signed(ctx, g.by, b.block.Slot)
+		if err != nil {
+			c.log.Debug("not asked what it signed", logkey.Peer, g.by, logkey.Err, err)
+		}
+		if j := slices.IndexFunc(blocks, func(own chain.Block) bool { return differs(own, b.block) }); j >= 0 {
+			c.alarm(ctx, b, fmt.Sprintf("block %d %s in slot %d: member %s signed block %d %s for it", b.block.Num, b.block.ID, b.block.Slot, g.by, blocks[j].Num, blocks[j].ID))
+			return true
+		}
+	}
 	c.doubled.Add(1)
 	if now := c.now(); now.Sub(c.alarmed) >= hearsayEvery {
 		c.alarmed = now
-		g := told[i]
 		problem := fmt.Sprintf("block %d %s in slot %d: by gossip member %s signed block %d %s for it; no gate is closed for that", b.block.Num, b.block.ID, b.block.Slot, g.by, g.Num, g.ID)
 		c.log.Error("a block of ours that a member says it signed differently", "problem", problem, "producer", b.producer)
 		c.raise(ctx, b, "told", problem)

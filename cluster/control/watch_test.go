@@ -24,11 +24,14 @@ func TestWhatClosesAGateForGood(t *testing.T) {
 		name    string
 		block   chain.Block
 		gossip  func(map[string]health.Peer)
+		asked   []chain.Block // what the holder says, asked itself
 		doubled uint64
 		sealed  string
 	}{
 		{name: "a good one", block: blockOf(103), gossip: says("a", incA, blockOf(103))},
 		{name: "the holder says it signed another", block: blockOf(103), gossip: says("a", incA, other), doubled: 1},
+		{name: "the holder stands by it", block: blockOf(103), gossip: says("a", incA, other), asked: []chain.Block{blockOf(102), other}, doubled: 1, sealed: "member a signed block 1"},
+		{name: "the holder does not stand by it", block: blockOf(103), gossip: says("a", incA, other), asked: []chain.Block{blockOf(103)}, doubled: 1},
 		{name: "the holder said it before its restart", block: blockOf(103), gossip: says("a", incB, other)},
 		{name: "a member that could not sign says it did", block: blockOf(103), gossip: says("c", incC, other)},
 		{name: "a stranger says it signed", block: blockOf(103), gossip: says("ghost", incA, other)},
@@ -41,6 +44,9 @@ func TestWhatClosesAGateForGood(t *testing.T) {
 			m := newMachine(t, newGroup(s, peers), "b", incB)
 			m.slot = 110
 			m.gate.view.Signed = Record{Epoch: 2, Block: chain.Block{Slot: 99, Num: 1}}
+			if c.asked != nil {
+				m.group.signed = map[string][]chain.Block{"a": c.asked}
+			}
 			m.Saw(c.block, "bp")
 			m.reconcile(t, m.watch)
 			c.gossip(peers) // the others tell a little later
@@ -61,6 +67,25 @@ func TestWhatClosesAGateForGood(t *testing.T) {
 				t.Errorf("%d alarms: %v", alarms, m.group.state.History)
 			}
 		})
+	}
+}
+
+// TestSaid: a member stands by what it told, slot by slot, for a while.
+func TestSaid(t *testing.T) {
+	s, peers := world()
+	m := newMachine(t, newGroup(s, peers), "b", incB)
+	for slot := chain.Slot(1); slot <= keptSaid+1; slot++ {
+		m.gate.view.Signed.Block, m.gate.view.Confirmed = blockOf(slot), chain.Block{}
+		m.report(s)
+		m.report(s)
+	}
+	if got := m.Said(1); len(got) != 0 {
+		t.Errorf("still known: %v", got)
+	}
+	for slot := chain.Slot(2); slot <= keptSaid+1; slot++ {
+		if got := m.Said(slot); len(got) != 1 || got[0] != blockOf(slot) {
+			t.Errorf("slot %d: %v", slot, got)
+		}
 	}
 }
 

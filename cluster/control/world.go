@@ -24,6 +24,8 @@ type Cluster interface {
 	Leader() (id, addr string)
 	// TransferLeadership gives raft's leadership to another member; to may be "".
 	TransferLeadership(ctx context.Context, to string) error
+	// Signed asks a member, who proves who it is, which blocks it says it signed in a slot.
+	Signed(ctx context.Context, member string, slot chain.Slot) ([]chain.Block, error)
 	// Stalled reports that this member's disk does not answer.
 	Stalled() bool
 }
