@@ -100,3 +100,14 @@ func BenchmarkOverview(b *testing.B) {
 		})
 	}
 }
+
+// TestLength: a long answer is not sent in chunks, and HEAD tells its length.
+func TestLength(t *testing.T) {
+	srv := listen(t, newWorld(t).server(t))
+	const buffer = 2048 // of net/http: what is longer would go in chunks
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		if resp := ask(t, srv, method, "/cluster", "", nil); resp.ContentLength <= buffer || len(resp.TransferEncoding) > 0 {
+			t.Errorf("%s: %d bytes %v", method, resp.ContentLength, resp.TransferEncoding)
+		}
+	}
+}

@@ -126,14 +126,17 @@ type connections struct {
 // connState follows a connection, as http.Server.ConnState tells of it. One too many is closed, before its TLS handshake; the
 // manager's own socket has none too many, so that an operator gets in while others are kept out.
 func (s *Server) connState(c net.Conn, state http.ConnState) {
+	if state == http.StateActive || state == http.StateIdle { // with every request
+		return
+	}
 	name := clientOf(c.RemoteAddr().String())
 	k := &s.connections
-	_, tooFast := c.(*tls.Conn)
-	tooFast = tooFast && state == http.StateNew && !s.clients.of(name).handshakes.Allow()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	switch state {
 	case http.StateNew:
+		_, secure := c.(*tls.Conn)
+		tooFast := secure && !s.clients.of(name).handshakes.Allow()
 		if name != localClient && (tooFast || len(k.held) >= maxConnections || k.each[name] >= maxConnsEach) {
 			s.Refuse(reasonConnections)
 			go c.Close() // a TLS connection says goodbye first, which can take a moment

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -194,6 +195,7 @@ func write(w http.ResponseWriter, status int, body any) {
 	shown(w, writeTime)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Type", v.kind)
+	w.Header().Set("Content-Length", strconv.Itoa(len(v.text))) // else what is longer than a buffer goes in chunks
 	w.WriteHeader(status)
 	_, _ = w.Write(v.text)
 }
