@@ -120,7 +120,7 @@ func (c *Cluster) open() error {
 		}
 		c.log.Info("bootstrapped a cluster of one", "id", c.cfg.ID, "raft", c.streams.advertise)
 	}
-	c.streams.idOf, c.streams.banned, c.streams.admitted = c.idOf, c.banned, c.admitted
+	c.streams.idOf, c.streams.settled, c.streams.banned, c.streams.admitted = c.idOf, c.settled, c.banned, c.admitted
 	c.streams.forward = c.serveForward
 	if c.raft, err = raft.NewRaft(conf, c.machine, logs, stable, c.stores.Snapshots, c.transport); err != nil {
 		return fmt.Errorf("cluster: start raft: %w", err)

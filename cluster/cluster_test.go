@@ -91,7 +91,7 @@ func newGroup(t testing.TB, n int) *group {
 func (g *group) config(id string) Config {
 	return Config{
 		ID: id, Dir: g.t.TempDir(), Name: "test", Incarnation: fmt.Sprintf("%032x", time.Now().UnixNano()),
-		RaftBind: "127.0.0.1:0", GossipBind: "127.0.0.1:0", TLS: g.ca.credentials(g.t, id), GossipKey: g.key, Log: testLog(g.t, id),
+		RaftBind: "127.0.0.1:0", GossipBind: "127.0.0.1:0", TLS: g.ca.credentials(g.t, id), GossipKeys: keyring(g.key), Log: testLog(g.t, id),
 	}
 }
 
@@ -283,7 +283,7 @@ func TestRefusedConfigurations(t *testing.T) {
 		"plain address": {func(c *Config) { c.RaftAdvertise = "10.1.2.3:7000" }, "without TLS"},
 		"any interface": {func(c *Config) { c.RaftBind = ":0" }, "without TLS"},
 		"plain gossip":  {func(c *Config) { c.GossipBind = "0.0.0.0:0" }, "without a key"},
-		"short key":     {func(c *Config) { c.GossipKey = []byte("short") }, "bytes"},
+		"short key":     {func(c *Config) { c.GossipKeys = [][]byte{[]byte("short")} }, "bytes"},
 		"fast":          {func(c *Config) { c.Heartbeat = 50 * time.Millisecond }, "too short"},
 		"no folder":     {func(c *Config) { c.Dir = "" }, "folder"},
 		"bad port":      {func(c *Config) { c.RaftBind = "127.0.0.1:99999" }, "listen"},

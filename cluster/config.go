@@ -24,8 +24,8 @@ type Config struct {
 	GossipBind, GossipAdvertise string   // host:port, UDP and TCP
 	Join                        []string // gossip addresses of any members; empty and no raft state in Dir: this member bootstraps a cluster of one
 
-	TLS       Credentials // nil: plain, loopback only
-	GossipKey []byte      // 32 bytes; nil: plain, loopback only
+	TLS        Credentials // nil: plain, loopback only
+	GossipKeys [][]byte    // 32 bytes each: the first encrypts, all are understood; none: plain, loopback only
 
 	Heartbeat, Election, LeaderLease time.Duration // 300 ms, 300 ms, 0.8 of the heartbeat
 	SnapshotThreshold, TrailingLogs  uint64        // 8192, 1024: they bound the size of Dir
@@ -103,8 +103,11 @@ func (c Config) withDefaults() (Config, error) {
 		return c, &ConfigError{fmt.Sprintf("raft leader lease %v must not exceed the heartbeat timeout %v", c.LeaderLease, c.Heartbeat), "leave it out: 0.8 of the heartbeat"}
 	case c.Dir == "" && c.Stores.Log == nil:
 		return c, &ConfigError{"no folder for the raft log", "set the manager's home"}
-	case c.GossipKey != nil && len(c.GossipKey) != 32:
-		return c, &ConfigError{fmt.Sprintf("the gossip key has %d bytes", len(c.GossipKey)), "it must have 32"}
+	}
+	for _, key := range c.GossipKeys {
+		if len(key) != 32 {
+			return c, &ConfigError{fmt.Sprintf("the gossip key has %d bytes", len(key)), "it must have 32"}
+		}
 	}
 	if c.Network == nil {
 		if err := c.checkPlain(); err != nil {
@@ -123,7 +126,7 @@ func (c Config) checkPlain() error {
 		}
 	}
 	for _, addr := range []string{c.GossipBind, c.GossipAdvertise} {
-		if c.GossipKey == nil && addr != "" && !loopback(addr) {
+		if len(c.GossipKeys) == 0 && addr != "" && !loopback(addr) {
 			return &ConfigError{fmt.Sprintf("gossip address %s without a key", addr), "configure the cluster's gossip key, or use a loopback address"}
 		}
 	}

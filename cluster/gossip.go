@@ -100,7 +100,6 @@ func openGossip(cfg Config, local func() meta, fill func() beat, member, banned 
 	mc.Name = cfg.ID
 	mc.Label = cfg.Name
 	mc.Logger = gossipLogger(g.log)
-	mc.SecretKey = cfg.GossipKey
 	mc.Delegate, mc.Events, mc.Ping, mc.Alive = delegate{g}, events{g}, pings{g}, doorman{g}
 	mc.EnableCompression = false // small packets
 	mc.GossipInterval = tick     // only for who comes and goes; a report's age tells of the dead much sooner
@@ -112,6 +111,13 @@ func openGossip(cfg Config, local func() meta, fill func() beat, member, banned 
 	mc.DeadNodeReclaimTime = time.Second // a restarted manager may come from another address
 	mc.DNSConfigPath = ""
 	mc.AdvertisePort = 0
+	if len(cfg.GossipKeys) > 0 {
+		ring, err := memberlist.NewKeyring(cfg.GossipKeys, cfg.GossipKeys[0])
+		if err != nil {
+			return nil, &ConfigError{err.Error(), "a gossip key must have 32 bytes"}
+		}
+		mc.Keyring = ring
+	}
 	if cfg.GossipAdvertise != "" {
 		ip, port, err := resolve(cfg.GossipAdvertise)
 		if err != nil {

@@ -316,3 +316,22 @@ func TestSigned(t *testing.T) {
 		t.Errorf("a dead one answers %v", got)
 	}
 }
+
+// TestAForgedAddress: where gossip has a member at an address at which it is not, raft still reaches it.
+func TestAForgedAddress(t *testing.T) {
+	g := newGroup(t, 2)
+	m1 := g.members["m1"]
+	eventually(t, "heard", func() bool { return m1.heardAt("m2") != "" })
+	forged := g.elsewhere("m9", "another")
+	m1.gossip.mu.Lock()
+	m1.gossip.nodes["m2"].Raft = forged
+	m1.gossip.mu.Unlock()
+	conn, err := raftLayer{m1.streams}.Dial(raft.ServerAddress(forged), 4*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, ok := conn.(*stream); !ok || certified(s.Conn) != "m2" {
+		t.Errorf("talks with %q", certified(s.Conn))
+	}
+	_ = conn.Close()
+}

@@ -29,6 +29,7 @@ type streams struct {
 	adopt     func(group string) error    // keeps the group's id for the next start
 	regroup   chan struct{}               // capacity 1: the group's id was taken over
 	idOf      func(address string) string // member id behind a raft address, "" if unknown
+	settled   func(id string) string      // a member's address in raft's configuration, "" if unknown
 	banned    func(id string) bool        // an operator removed it
 	admitted  func(id string) int64       // fsm.State.Admitted
 	forward   func(conn net.Conn, from string)
@@ -377,9 +378,22 @@ func (l raftLayer) Addr() net.Addr { return advertised(l.advertise) }
 
 // Dial implements raft.StreamLayer.
 func (l raftLayer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	id := l.idOf(string(addr))
+	settled := l.settled(id)
+	if settled == "" || settled == string(addr) {
+		return l.dialRaft(string(addr), id, timeout)
+	}
+	conn, err := l.dialRaft(string(addr), id, timeout/2) // where gossip has it: that may be forged
+	if err != nil {
+		conn, err = l.dialRaft(settled, id, timeout/2)
+	}
+	return conn, err
+}
+
+func (l raftLayer) dialRaft(addr, id string, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(l.ctx, timeout)
 	defer cancel()
-	return l.dial(ctx, kindRaft, string(addr), l.idOf(string(addr)))
+	return l.dial(ctx, kindRaft, addr, id)
 }
 
 // sleep waits; false if ctx ended first.

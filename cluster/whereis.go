@@ -56,6 +56,20 @@ func (c *Cluster) idOf(address string) string {
 	return string(s.ID)
 }
 
+// settled is the address that raft's configuration has of a member; "" where it has none.
+func (c *Cluster) settled(id string) string {
+	node := c.transport.node.Load()
+	if node == nil || id == "" {
+		return ""
+	}
+	for _, s := range node.GetConfiguration().Configuration().Servers {
+		if string(s.ID) == id {
+			return string(s.Address)
+		}
+	}
+	return ""
+}
+
 // member reports whether a manager is in the state or in raft's configuration.
 func (c *Cluster) member(id string) bool {
 	if _, ok := c.machine.view.Load().state.Members[id]; ok {

@@ -21,7 +21,7 @@ func (a authority) Sign(request []byte, member string) (security.Issued, error) 
 
 // Gossip is what a new member finds the others with. A host is written as its member advertises it, for gossip knows only
 // the address that it stood for once.
-func (a authority) Gossip() (key string, addresses []string) {
+func (a authority) Gossip() (keys string, addresses []string) {
 	addresses = []string{a.cfg.GossipAddr()}
 	state, _ := a.cluster.View()
 	nodes := a.cluster.Nodes()
@@ -32,7 +32,10 @@ func (a authority) Gossip() (key string, addresses []string) {
 			addresses = append(addresses, net.JoinHostPort(host, port))
 		}
 	}
-	return base64.StdEncoding.EncodeToString(a.gossipKey) + "\n", addresses
+	for _, key := range a.gossipKeys {
+		keys += base64.StdEncoding.EncodeToString(key) + "\n"
+	}
+	return keys, addresses
 }
 
 // alarmWait bounds the proposal of an alarm.

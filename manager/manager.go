@@ -89,9 +89,9 @@ type manager struct {
 	clock       *clock.Clock // nil but in a sandbox
 	incarnation string       // of this process
 	fatal       chan error
-	local       *local           // nil for a witness
-	keeper      *security.Keeper // nil on a plain loopback cluster
-	gossipKey   []byte
+	local       *local              // nil for a witness
+	keeper      *security.Keeper    // nil on a plain loopback cluster
+	gossipKeys  [][]byte            // the first one encrypts; nil on a plain loopback cluster
 	alarms      chan fsm.RaiseAlarm // that wait to be put into the history
 	cluster     *cluster.Cluster
 	control     *control.Manager
@@ -226,7 +226,7 @@ func (m *manager) openCluster(ctx context.Context) error {
 	conf := cluster.Config{
 		ID: c.Manager.ID, Incarnation: m.incarnation, Dir: c.RaftDir(), API: c.APIURL(), Name: c.Cluster.Name,
 		RaftBind: c.Manager.Raft, RaftAdvertise: c.RaftAddr(), GossipBind: c.Manager.Gossip, GossipAdvertise: c.GossipAddr(), Join: c.Manager.Join,
-		GossipKey: m.gossipKey, Heartbeat: c.Raft.Heartbeat.D(), Election: c.Raft.Election.D(),
+		GossipKeys: m.gossipKeys, Heartbeat: c.Raft.Heartbeat.D(), Election: c.Raft.Election.D(),
 		SnapshotThreshold: uint64(c.Raft.SnapshotThreshold), TrailingLogs: uint64(c.Raft.TrailingLogs),
 		Admit: m.control.Admit, OnFatal: m.fail, Now: m.opts.Now, Log: m.log,
 	}

@@ -28,7 +28,7 @@ func (m *manager) openSecurity() error {
 	if err != nil {
 		return fmt.Errorf("manager: tls.gossip_key: %w", err)
 	}
-	if m.gossipKey, err = security.ParseGossipKey(text); err != nil {
+	if m.gossipKeys, err = security.ParseGossipKeys(text); err != nil {
 		return fmt.Errorf("manager: tls.gossip_key: %w", err)
 	}
 	m.keeper, err = security.Open(security.Config{

@@ -50,13 +50,21 @@ func NewGossipKey() []byte {
 	return append([]byte(base64.StdEncoding.EncodeToString(b)), '\n')
 }
 
-// ParseGossipKey reads such a file.
-func ParseGossipKey(text []byte) ([]byte, error) {
-	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || len(key) != GossipKeySize {
-		return nil, fmt.Errorf("security: the gossip key must be %d bytes in base64", GossipKeySize)
+// ParseGossipKeys reads such a file. Where it has several lines, the key is being changed: what is sent is encrypted with the
+// first, and all of them are understood.
+func ParseGossipKeys(text []byte) ([][]byte, error) {
+	var keys [][]byte
+	for _, line := range strings.Fields(string(text)) {
+		key, err := base64.StdEncoding.DecodeString(line)
+		if err != nil || len(key) != GossipKeySize {
+			return nil, fmt.Errorf("security: a gossip key must be %d bytes in base64, on a line of its own", GossipKeySize)
+		}
+		keys = append(keys, key)
 	}
-	return key, nil
+	if len(keys) == 0 {
+		return nil, errors.New("security: there is no gossip key")
+	}
+	return keys, nil
 }
 
 // material is what a member's files hold: a pair that belongs together, and the CAs that are believed.

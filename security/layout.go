@@ -22,7 +22,7 @@ func Found(f Files, cluster string, now time.Time) (ca *CA, gossipKey []byte, er
 	if err != nil {
 		return nil, nil, err
 	}
-	if _, err := ParseGossipKey(gossipKey); err != nil {
+	if _, err := ParseGossipKeys(gossipKey); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", f.GossipKey, err)
 	}
 	return ca, gossipKey, nil

@@ -58,7 +58,7 @@ func (a *app) joinCluster(ctx context.Context, l layout) error {
 	if err := issued.Check(key, join.Member, join.CAs, a.now()); err != nil {
 		return fmt.Errorf("the cluster's answer is not used: %w", err)
 	}
-	if _, err := security.ParseGossipKey([]byte(joined.GossipKey)); err != nil {
+	if _, err := security.ParseGossipKeys([]byte(joined.GossipKey)); err != nil {
 		return fmt.Errorf("the cluster's answer is not used: %w", err)
 	}
 	m.cluster, m.producers, m.joins, m.peers = joined.Cluster, joined.Producers, joined.Join, joined.P2P
