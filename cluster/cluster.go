@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +34,11 @@ type Cluster struct {
 	count      counters
 	fatalOnce  sync.Once
 
+	expecting atomic.Bool   // it has a permission to found the group and looks for the others first (found.go)
+	filling   atomic.Bool   // it lost its log, or has none yet (filling.go)
+	proving   chan struct{} // capacity 1: one leader is asked at a time
+	proven    string        // the leader that showed that it leads; for who is in proving
+
 	ctx       context.Context // ends with Close
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup
@@ -56,7 +60,7 @@ func Open(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	c := &Cluster{cfg: cfg, log: cfg.Log.With(logkey.Part, "cluster"), stores: cfg.Stores, closed: make(chan struct{})}
+	c := &Cluster{cfg: cfg, log: cfg.Log.With(logkey.Part, "cluster"), stores: cfg.Stores, proving: make(chan struct{}, 1), closed: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.count.begin()
 	c.leadership = newLeadership(c.log)
@@ -95,11 +99,7 @@ func (c *Cluster) open() error {
 	if c.streams, err = listenStreams(c.cfg); err != nil {
 		return err
 	}
-	existing, err := raft.HasExistingState(c.stores.Log, c.stores.Stable, c.stores.Snapshots)
-	if err != nil {
-		return fmt.Errorf("cluster: look for existing raft state: %w", err)
-	}
-	founder, err := c.openGroup(existing)
+	founds, err := c.openGroup()
 	if err != nil {
 		return err
 	}
@@ -111,17 +111,18 @@ func (c *Cluster) open() error {
 	c.transport = &transport{
 		NetworkTransport: network, stop: c.streams.ctx.Done(), commits: map[raft.ServerID]*raft.AppendEntriesRequest{}, sending: map[raft.ServerID]bool{},
 		beats: map[raft.ServerID]time.Time{}, pace: pulse.Fit(tick, c.cfg.Heartbeat/3),
-		self: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(c.cfg.ID), Addr: []byte(c.streams.advertise)},
+		self: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(c.cfg.ID), Addr: []byte(c.streams.advertise)}, filling: c.filling.Load,
 	}
-	if founder {
-		one := raft.Configuration{Servers: []raft.Server{{Suffrage: raft.Voter, ID: conf.LocalID, Address: raft.ServerAddress(c.streams.advertise)}}}
-		if err := raft.BootstrapCluster(conf, logs, stable, c.stores.Snapshots, c.transport, one); err != nil {
+	if founds {
+		if err := raft.BootstrapCluster(conf, logs, stable, c.stores.Snapshots, c.transport, c.alone()); err != nil {
 			return fmt.Errorf("cluster: bootstrap: %w", err)
 		}
-		c.log.Info("bootstrapped a cluster of one", "id", c.cfg.ID, "raft", c.streams.advertise)
+		if err := c.founded(); err != nil {
+			return err
+		}
 	}
 	c.streams.idOf, c.streams.settled, c.streams.banned, c.streams.admitted = c.idOf, c.settled, c.banned, c.admitted
-	c.streams.forward = c.serveForward
+	c.streams.forward, c.streams.credible = c.serveForward, c.credible
 	if c.raft, err = raft.NewRaft(conf, c.machine, logs, stable, c.stores.Snapshots, c.transport); err != nil {
 		return fmt.Errorf("cluster: start raft: %w", err)
 	}
@@ -136,38 +137,15 @@ func (c *Cluster) open() error {
 	c.wg.Go(c.evict)
 	c.wg.Go(c.wonder)
 	c.wg.Go(func() { c.leadership.run(c.ctx) })
+	if c.filling.Load() {
+		c.log.Info("this member has no raft log yet: it does not vote until it has all of it")
+		c.wg.Go(c.fill)
+	}
+	if c.expecting.Load() {
+		c.wg.Go(c.expect)
+	}
 	c.streams.serve()
 	return nil
-}
-
-// openGroup loads the id of the raft group, or draws it where this member founds one (group.go).
-func (c *Cluster) openGroup(existing bool) (founder bool, err error) {
-	recovering, err := storedText(c.stores.Stable, recoveringKey)
-	if err == nil && recovering != "" {
-		return false, &ConfigError{"a recovery of this home was begun and not finished", "run the same command again: roundtable recover"}
-	}
-	group, gerr := storedText(c.stores.Stable, groupKey)
-	if err = errors.Join(err, gerr); err != nil {
-		return false, fmt.Errorf("cluster: read the group's id: %w", err)
-	}
-	founds := !existing && len(c.cfg.Join) == 0
-	switch {
-	case group == "" && founds:
-		group = foundedGroup(c.cfg.ID)
-		if err := c.stores.Stable.Set(groupKey, []byte(group)); err != nil {
-			return false, fmt.Errorf("cluster: keep the group's id: %w", err)
-		}
-	case founds:
-		founds = strings.HasSuffix(group, "/"+c.cfg.ID)
-	}
-	c.streams.group.Store(&group)
-	c.streams.adopt = func(group string) error {
-		if err := c.stores.Stable.Set(groupKey, []byte(group)); err != nil {
-			return fmt.Errorf("keep the group's id: %w", err)
-		}
-		return nil
-	}
-	return founds, nil
 }
 
 func (c *Cluster) raftConfig() *raft.Config {
@@ -180,13 +158,16 @@ func (c *Cluster) raftConfig() *raft.Config {
 	conf.SnapshotInterval = 2 * time.Minute // a backstop: snapshots counts entries
 	conf.SnapshotThreshold = c.cfg.SnapshotThreshold
 	conf.TrailingLogs = c.cfg.TrailingLogs
+	if c.filling.Load() {
+		conf.HeartbeatTimeout, conf.ElectionTimeout = never, never
+	}
 	conf.ShutdownOnRemove = false // a removed member stays a follower that can be put back
 	conf.NoLegacyTelemetry = true
 	return conf
 }
 
 func (c *Cluster) meta() meta {
-	return meta{Raft: c.streams.advertise, API: c.cfg.API, Incarnation: c.cfg.Incarnation, Group: c.streams.groupID()}
+	return meta{Raft: c.streams.advertise, API: c.cfg.API, Incarnation: c.cfg.Incarnation, Group: c.streams.groupID(), Founds: c.expecting.Load()}
 }
 
 func (c *Cluster) beat() beat {

@@ -79,6 +79,7 @@ func newGroup(t testing.TB, n int) *group {
 	for i := range n {
 		id := fmt.Sprintf("m%d", i+1)
 		cfg := g.config(id)
+		cfg.Found = i == 0
 		if i > 0 {
 			cfg.Join = []string{g.members[fmt.Sprintf("m%d", i)].GossipAddress()} // through the newest: any one will do
 		}
@@ -150,7 +151,11 @@ func eventually(t testing.TB, what string, ok func() bool) {
 func (g *group) waitVoters(n int) {
 	g.t.Helper()
 	eventually(g.t, fmt.Sprintf("%d voters", n), func() bool {
-		for _, c := range g.members {
+		for id, c := range g.members {
+			if c.filling.Load() {
+				g.record(id)
+				return false
+			}
 			voters := 0
 			for _, p := range c.Raft().Peers {
 				if p.Suffrage == "voter" {
@@ -163,6 +168,13 @@ func (g *group) waitVoters(n int) {
 		}
 		return true
 	})
+}
+
+// record proposes a member's record, as its manager does at each start; it may fail, and be tried again.
+func (g *group) record(id string) {
+	ctx, cancel := within(200 * time.Millisecond)
+	defer cancel()
+	_, _ = g.members[id].Propose(ctx, fsm.PutMember{Member: fsm.Member{ID: id, Incarnation: g.configs[id].Incarnation, EntryVersion: fsm.EntryVersion}})
 }
 
 func (g *group) leader() *Cluster {

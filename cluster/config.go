@@ -16,13 +16,18 @@ import (
 type Config struct {
 	ID          string // of this member, never reused by another one
 	Dir         string // raft's folder: log, snapshots, canary. May be empty only where Stores are given
-	Incarnation string // carried in gossip, not used here
+	Incarnation string // of this process, in its record: when that is applied here, a member without a log has regained it (filling.go)
 	API         string // URL of this manager's API, carried in gossip
 	Name        string // of the cluster; members of another name are not heard. May be empty
 
 	RaftBind, RaftAdvertise     string   // host:port; an empty advertise address is the bound one
 	GossipBind, GossipAdvertise string   // host:port, UDP and TCP
-	Join                        []string // gossip addresses of any members; empty and no raft state in Dir: this member bootstraps a cluster of one
+	Join                        []string // gossip addresses of other members
+
+	// Found is the permission to found the group, where there is no raft state (found.go); Founded takes it away for good, and is
+	// called when a group exists. nil: nothing to do.
+	Found   bool
+	Founded func() error
 
 	TLS        Credentials // nil: plain, loopback only
 	GossipKeys [][]byte    // 32 bytes each: the first encrypts, all are understood; none: plain, loopback only
@@ -80,6 +85,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.OnFatal == nil {
 		c.OnFatal = func(err error) { panic(err) }
+	}
+	if c.Founded == nil {
+		c.Founded = func() error { return nil }
 	}
 	if c.Canary == nil && c.Dir != "" {
 		c.Canary = fileCanary(filepath.Join(c.Dir, "canary"))

@@ -43,6 +43,7 @@ type Node struct {
 	Seen        time.Time
 	Applied     uint64 `json:"applied"` // raft index it had applied when it was last heard
 	Stalled     bool   `json:"stalled"` // its disk does not answer
+	Founds      bool   `json:"founds"`  // it may found the group, and looks for the others first
 }
 
 // meta is what memberlist spreads about a manager; at most 512 bytes.
@@ -51,6 +52,7 @@ type meta struct {
 	API         string `json:"a,omitempty"`
 	Incarnation string `json:"i,omitempty"`
 	Group       string `json:"g,omitempty"`
+	Founds      bool   `json:"f,omitempty"`
 }
 
 // beat is what a manager sends to every other one about once a second, in one packet.
@@ -366,7 +368,7 @@ func (g *gossip) saw(m *memberlist.Node, alive bool) {
 		if mt.Group != "" || mt.Incarnation != n.Incarnation {
 			n.Group = mt.Group // a beat may have told it already
 		}
-		n.Raft, n.API, n.Incarnation = mt.Raft, mt.API, mt.Incarnation
+		n.Raft, n.API, n.Incarnation, n.Founds = mt.Raft, mt.API, mt.Incarnation, mt.Founds
 		g.other(claim{m.Name, mt.Group, mt.Raft})
 	}
 	left := n.Left

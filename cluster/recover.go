@@ -18,6 +18,8 @@ import (
 	"roundtable/fsm"
 )
 
+var quiet = slog.New(slog.DiscardHandler)
+
 // Recovery is a member's raft folder, opened while no manager runs on it, to go on alone with what it holds: for a group that
 // lost its majority for good. It is for one goroutine.
 //
@@ -44,6 +46,7 @@ type Found struct {
 	Newest     int64      // Unix ms, the latest time that an entry was stamped with; 0: there is none
 	Unsure     []LogEntry // the entries behind the snapshot: each may have been committed or not
 	Unfinished bool       // a recovery of this folder was begun before and not finished
+	Filling    bool       // the member lost its log before and had not regained all of it: what was committed may be missing here
 }
 
 // LogEntry is one of raft's log, as people want to see it.
@@ -81,7 +84,7 @@ func OpenRecovery(dir, id string) (*Recovery, error) {
 	if _, err := os.Stat(filepath.Join(dir, raftFile)); err != nil {
 		return nil, &ConfigError{fmt.Sprintf("there is no raft log in %s: %v", dir, err), "name the home of a member that ran; one that never joined has nothing to go on with"}
 	}
-	stores, err := fileStores(dir, raftLogger(slog.New(slog.DiscardHandler)), false)
+	stores, err := fileStores(dir, raftLogger(quiet), false)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +117,11 @@ func (r *Recovery) read() error {
 	if err != nil {
 		return err
 	}
-	f.Unfinished = recovering != ""
+	filling, err := storedText(r.stores.Stable, fillingKey)
+	if err != nil {
+		return err
+	}
+	f.Unfinished, f.Filling = recovering != "", filling != ""
 	list, err := r.stores.Snapshots.List()
 	if err != nil {
 		return err
@@ -208,7 +215,7 @@ func (r *Recovery) Run(how fsm.Recovery, address string, now time.Time) (saved s
 		return saved, err
 	}
 	conf := raft.DefaultConfig()
-	conf.LocalID, conf.Logger = raft.ServerID(r.id), raftLogger(slog.New(slog.DiscardHandler))
+	conf.LocalID, conf.Logger = raft.ServerID(r.id), raftLogger(quiet)
 	alone := raft.Configuration{Servers: []raft.Server{{Suffrage: raft.Voter, ID: conf.LocalID, Address: raft.ServerAddress(address)}}}
 	_, transport := raft.NewInmemTransport(raft.ServerAddress(address))
 	var broken error
@@ -218,6 +225,10 @@ func (r *Recovery) Run(how fsm.Recovery, address string, now time.Time) (saved s
 	}
 	if err := r.step(stepFinish); err != nil {
 		return saved, err
+	}
+	// It goes on alone with what it has, whether that is all or not: who is to lead must be able to vote.
+	if err := r.stores.Stable.Set(fillingKey, nil); err != nil {
+		return saved, fmt.Errorf("cluster: let the survivor vote: %w", err)
 	}
 	if err := r.stores.Stable.Set(recoveringKey, nil); err != nil {
 		return saved, fmt.Errorf("cluster: note that the recovery is done: %w", err)

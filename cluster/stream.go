@@ -33,6 +33,8 @@ type streams struct {
 	banned    func(id string) bool        // an operator removed it
 	admitted  func(id string) int64       // fsm.State.Admitted
 	forward   func(conn net.Conn, from string)
+	arrivals  arrivals
+	credible  func(leader string) error // whose raft is listened to (filling.go)
 
 	listener net.Listener
 	raft     chan net.Conn
@@ -134,6 +136,11 @@ func (s *streams) refused(from net.Addr, member string, err error) {
 }
 
 func (s *streams) handshake(conn *stream) (hello, error) {
+	leave, err := s.arrivals.enter(conn.RemoteAddr())
+	if err != nil {
+		return hello{}, err
+	}
+	defer leave()
 	_ = conn.SetDeadline(time.Now().Add(helloTimeout))
 	if s.tls != nil {
 		t := tls.Server(conn.Conn, s.tls.Server())
@@ -147,6 +154,9 @@ func (s *streams) handshake(conn *stream) (hello, error) {
 		return h, err
 	}
 	refusal := s.check(h, conn.Conn)
+	if refusal == nil && h.kind == kindRaft {
+		refusal = s.credible(h.from)
+	}
 	if err := writeWelcome(conn, refusal); err != nil {
 		return h, err
 	}

@@ -150,6 +150,7 @@ func TestAdmit(t *testing.T) {
 	})
 	no := errors.New("not admitted")
 	cfg := g.config("m1")
+	cfg.Found = true
 	cfg.Admit = func(c fsm.Command) (fsm.Command, error) {
 		a, ok := c.(fsm.RaiseAlarm)
 		if ok && a.Text == "refuse" {

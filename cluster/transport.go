@@ -13,7 +13,7 @@ import (
 // rpcTimeout bounds one raft RPC. Heartbeats have streams of their own, so that a slow disk does not delay them.
 const rpcTimeout = 2 * time.Second
 
-// transport is raft's network transport with three changes that raft leaves no other place for.
+// transport is raft's network transport with three changes, and one more while this member is filling (filling.go), that raft leaves no other place for.
 //
 // 1. Raft backs off for up to 10 s after repeated failures of one follower (replication.go, failureWait), so that a
 // restarted member would lag for that long. Here a failed replication is tried again at once, for as long as the
@@ -32,6 +32,8 @@ type transport struct {
 	pace time.Duration             // between two heartbeats to one follower; a part of a slot
 	node atomic.Pointer[raft.Raft] // nil until raft is made
 	stop <-chan struct{}
+	// filling reports whether this member must not vote yet (filling.go).
+	filling func() bool
 
 	mu       sync.Mutex
 	commits  map[raft.ServerID]*raft.AppendEntriesRequest // newest that is not sent

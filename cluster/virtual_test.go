@@ -41,6 +41,7 @@ func (w *world) grow(n int) error {
 	for i := range n {
 		id := fmt.Sprintf("m%d", i+1)
 		cfg := w.hub.Config(id)
+		cfg.Found = i == 0
 		if i > 0 {
 			cfg.Join = []string{w.hub.GossipAddr(w.ids[w.rand.IntN(i)])}
 		}
@@ -54,7 +55,10 @@ func (w *world) grow(n int) error {
 		}
 	}
 	return w.until("voters", func() bool {
-		for _, c := range w.members {
+		for id, c := range w.members {
+			if !w.recorded(id) {
+				return false
+			}
 			voters := 0
 			for _, p := range c.Raft().Peers {
 				if p.Suffrage == "voter" {
@@ -67,6 +71,19 @@ func (w *world) grow(n int) error {
 		}
 		return true
 	})
+}
+
+// recorded reports whether a member has its record, and proposes it otherwise, as its manager does at each start: without it,
+// it does not vote.
+func (w *world) recorded(id string) bool {
+	own := w.configs[id].Incarnation
+	if s, _ := w.members[id].View(); s.Members[id].Incarnation == own {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_, err := w.members[id].Propose(ctx, fsm.PutMember{Member: fsm.Member{ID: id, Incarnation: own, Raft: w.hub.RaftAddr(id), EntryVersion: fsm.EntryVersion}})
+	return err == nil
 }
 
 func (w *world) open(id string) error {

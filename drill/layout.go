@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"roundtable/manager"
 )
 
 // writeConfig writes a member's config.toml. The first member founds the cluster; the others join by its gossip address.
@@ -16,6 +18,8 @@ func (ours) writeConfig(s *Sandbox, m *Member, keyFile string) error {
 	var first []string
 	if founder := s.Members[0]; m != founder {
 		first = []string{founder.gossipAddress()}
+	} else if err := manager.PermitFounding(m.Home); err != nil {
+		return fmt.Errorf("drill: %w", err)
 	}
 	signer := fmt.Sprintf("kind = \"file\"\nkey_file = %q\n", keyFile)
 	if url := m.signerURL(); url != "" {

@@ -88,6 +88,7 @@ type manager struct {
 	stack       *stack
 	clock       *clock.Clock // nil but in a sandbox
 	incarnation string       // of this process
+	founds      bool         // the home has the permission to found the cluster
 	fatal       chan error
 	local       *local              // nil for a witness
 	keeper      *security.Keeper    // nil on a plain loopback cluster
@@ -125,8 +126,11 @@ func (m *manager) open(ctx context.Context) error {
 		return err
 	}
 	m.stack.push("home", time.Second, func(context.Context) error { return unlock() })
-	if err := mayStart(c); err != nil {
-		return err
+	if m.founds, err = mayFound(c.Manager.Home); err != nil {
+		return fmt.Errorf("manager: %w", err)
+	}
+	if err := cluster.MayStart(c.RaftDir(), m.founds, c.Manager.Join); err != nil { // before a node is started for nothing
+		return fmt.Errorf("manager: %w", err)
 	}
 	listener, err := listenAPI(ctx, c.Manager.API)
 	if err != nil {
@@ -146,9 +150,7 @@ func (m *manager) open(ctx context.Context) error {
 	if c.Sandbox {
 		conf.Hold = holdFile(os.Getenv(EnvHold))
 	}
-	if len(c.Manager.Join) == 0 {
-		conf.First = fsm.Cluster{Name: c.Cluster.Name, Producers: c.Cluster.Producers, Slots: uint64(c.Lease.Slots)}
-	}
+	conf.First = fsm.Cluster{Name: c.Cluster.Name, Producers: c.Cluster.Producers, Slots: uint64(c.Lease.Slots)}
 	check := (&clocks{jumps: clock.NewJumps(m.clock.Shift)}).check
 	if !c.Manager.Witness {
 		if m.local, err = openLocal(context.WithoutCancel(ctx), c, m.clock, m.opts.Now, m.log); err != nil {
@@ -226,6 +228,7 @@ func (m *manager) openCluster(ctx context.Context) error {
 	conf := cluster.Config{
 		ID: c.Manager.ID, Incarnation: m.incarnation, Dir: c.RaftDir(), API: c.APIURL(), Name: c.Cluster.Name,
 		RaftBind: c.Manager.Raft, RaftAdvertise: c.RaftAddr(), GossipBind: c.Manager.Gossip, GossipAdvertise: c.GossipAddr(), Join: c.Manager.Join,
+		Found: m.founds, Founded: func() error { return hasFounded(c.Manager.Home) },
 		GossipKeys: m.gossipKeys, Heartbeat: c.Raft.Heartbeat.D(), Election: c.Raft.Election.D(),
 		SnapshotThreshold: uint64(c.Raft.SnapshotThreshold), TrailingLogs: uint64(c.Raft.TrailingLogs),
 		Admit: m.control.Admit, OnFatal: m.fail, Now: m.opts.Now, Log: m.log,

@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -90,6 +92,12 @@ func TestWitness(t *testing.T) {
 	c.Manager.ID, c.Manager.Home, c.Manager.Witness = "w1", t.TempDir(), true
 	c.Manager.API, c.Manager.Raft, c.Manager.Gossip = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	c.Cluster.Name, c.Cluster.Producers = "t", []string{"bp"}
+	if err := Run(t.Context(), t.Context(), c, Options{}); err == nil || !strings.Contains(err.Error(), "no permission to found") || !strings.Contains(err.Error(), "manager.join") {
+		t.Fatalf("without a permission: %v", err)
+	}
+	if err := PermitFounding(c.Manager.Home); err != nil {
+		t.Fatal(err)
+	}
 	for range 2 {
 		ctx, cancel := context.WithCancel(t.Context())
 		ready, ended := make(chan struct{}), make(chan error, 1)
@@ -106,6 +114,18 @@ func TestWitness(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
+		if left, err := mayFound(c.Manager.Home); err != nil || left {
+			t.Errorf("the permission is left: %v", err)
+		}
+	}
+	// It ran, so there is a cluster that others may be in: what it lost is no permission, whatever is left in the folder.
+	for _, lost := range []string{"raft.db", "snapshots"} {
+		if err := os.RemoveAll(filepath.Join(c.RaftDir(), lost)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Run(t.Context(), t.Context(), c, Options{}); err == nil || !strings.Contains(err.Error(), "no permission to found") {
+		t.Errorf("with its log lost: %v", err)
 	}
 }
 
@@ -125,6 +145,9 @@ func TestRefusals(t *testing.T) {
 			conf.Manager.ID, conf.Manager.Home, conf.Manager.Witness = "m1", t.TempDir(), true
 			conf.Manager.API, conf.Manager.Raft, conf.Manager.Gossip = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 			conf.Node.Producers = []string{"bp"}
+			if err := PermitFounding(conf.Manager.Home); err != nil {
+				t.Fatal(err)
+			}
 			c.change(conf)
 			err := Run(t.Context(), t.Context(), conf, Options{})
 			if err == nil || !strings.Contains(err.Error(), c.want) {

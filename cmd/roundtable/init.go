@@ -210,6 +210,9 @@ func (a *app) found(l layout) error {
 	if err != nil {
 		return err
 	}
+	if err := manager.PermitFounding(home); err != nil {
+		return err
+	}
 	if err := durable.Create(filepath.Join(home, "config.toml"), m.render()); err != nil { // last: now it is a home
 		return err
 	}

@@ -83,6 +83,9 @@ func TestInitFounder(t *testing.T) {
 	if hosts := k.Status().Hosts; !slices.Contains(hosts, "bp1.example.org") || !slices.Contains(hosts, "lb.example.org") || !slices.Equal(c.Hosts(), []string{"bp1.example.org", "lb.example.org"}) {
 		t.Errorf("hosts %q, configured %q", hosts, c.Hosts())
 	}
+	if tree(t, home)["found"] == "" {
+		t.Error("no permission to found the cluster")
+	}
 	var tokens []fsm.Token
 	if err := json.Unmarshal([]byte(tree(t, home)["tokens.json"]), &tokens); err != nil || len(tokens) != 3 {
 		t.Fatalf("%v %v", tokens, err)
@@ -212,7 +215,7 @@ func TestInitAll(t *testing.T) {
 		t.Errorf("no tokens: %s", out)
 	}
 	whole := tree(t, dir)
-	wantJoin := map[string][]string{"m1": nil, "m2": {"h1:9060", "w:9060"}, "w": {"h1:9060", "h2:9060"}}
+	wantJoin := map[string][]string{"m1": {"h2:9060", "w:9060"}, "m2": {"h1:9060", "w:9060"}, "w": {"h1:9060", "h2:9060"}}
 	for id, join := range wantJoin {
 		c, err := config.Load(filepath.Join(dir, id, "config.toml"), nil, nil)
 		if err != nil {
@@ -223,6 +226,9 @@ func TestInitAll(t *testing.T) {
 		}
 		if _, err := security.Open(security.Config{Files: security.InHome(filepath.Join(dir, id)), Member: id, Now: func() time.Time { return testNow }}); err != nil {
 			t.Error(err)
+		}
+		if (whole[id+"/found"] != "") != (id == "m1") {
+			t.Errorf("%s: the permission to found the cluster is one member's: %q", id, whole[id+"/found"])
 		}
 		if id != "m1" && (whole[id+"/tls/ca.key"] != "" || whole[id+"/tokens.json"] != "" || whole[id+"/tls/gossip.key"] != whole["m1/tls/gossip.key"]) {
 			t.Errorf("%s has what is the founder's, or another gossip key", id)

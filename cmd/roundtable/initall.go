@@ -11,6 +11,7 @@ import (
 
 	"roundtable/drill"
 	"roundtable/durable"
+	"roundtable/manager"
 	"roundtable/node/k1"
 	"roundtable/security"
 )
@@ -63,6 +64,9 @@ func (a *app) layOutAll(l layout) error {
 		if shown, err = a.firstTokens(founder.home, l.tokenDir, scraper...); err != nil {
 			return err
 		}
+		if err := manager.PermitFounding(founder.home); err != nil { // it looks for the others first
+			return err
+		}
 	}
 	for _, m := range missing {
 		if err := durable.Create(filepath.Join(m.home, "config.toml"), m.render()); err != nil { // last: now it is a home
@@ -104,9 +108,7 @@ func (l layout) all(dir string) ([]member, error) {
 			if i == j {
 				continue
 			}
-			if i > 0 {
-				m.joins = append(m.joins, o.at(o.gossip))
-			}
+			m.joins = append(m.joins, o.at(o.gossip))
 			if !o.witness {
 				m.peers = append(m.peers, o.at(o.p2p))
 			}

@@ -39,14 +39,14 @@ func TestMoveIn(t *testing.T) {
 	if err := os.Rename(filepath.Join(dir, "m1"), filepath.Join(seed, "..data")); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"tls", "keys", "genesis.json", "tokens.json"} {
+	for _, name := range []string{"tls", "keys", "genesis.json", "tokens.json", "found"} {
 		if err := os.Symlink(filepath.Join("..data", name), filepath.Join(seed, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	home := filepath.Join(t.TempDir(), "home")
 	initOK(t, "--home", home, "--from", seed)
-	for _, name := range []string{"tls/ca.pem", "tls/ca.key", "tls/cert.pem", "tls/key.pem", "tls/gossip.key", "keys", "genesis.json", "tokens.json"} {
+	for _, name := range []string{"tls/ca.pem", "tls/ca.key", "tls/cert.pem", "tls/key.pem", "tls/gossip.key", "keys", "genesis.json", "tokens.json", "found"} {
 		if contentOf(t, filepath.Join(home, name)) != contentOf(t, filepath.Join(seed, name)) {
 			t.Errorf("%s is not the same", name)
 		}

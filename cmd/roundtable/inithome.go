@@ -75,7 +75,9 @@ func (m member) render() []byte {
 	p("# The host by which the others reach all of them. Where it changes: change it here, and restart.")
 	p("advertise = %q", m.advertise)
 	if len(m.joins) == 0 {
-		p("# No join = [...]: this member founded the cluster. It finds the others again by itself.")
+		p("# This member founds the cluster. Later it finds the others by what is in its raft folder; should that be lost, it must be")
+		p("# told where they are, and joins them. Name them when you have them:")
+		p("# join = [\"bp2.example.org:9060\"]")
 	} else {
 		p("# Gossip addresses of others. One that answers is enough, and later it finds them by itself.")
 		p("join = %s", tomlList(m.joins))

@@ -95,6 +95,7 @@ func makeWorld(s schedule) *world {
 	for i := range 3 {
 		m := &member{id: fmt.Sprintf("m%d", i+1)}
 		m.config = w.hub.Config(m.id)
+		m.config.Found = i == 0
 		if i > 0 {
 			m.config.Join = []string{w.hub.GossipAddr("m1")}
 		}

@@ -35,7 +35,7 @@ type Manager struct {
 	Raft      string   `toml:"raft"`      // host:port that raft listens on (TCP)
 	Gossip    string   `toml:"gossip"`    // host:port that gossip listens on (TCP and UDP)
 	Advertise string   `toml:"advertise"` // host that the other members reach this one by; default: the host listened on
-	Join      []string `toml:"join"`      // gossip host:port of any members; empty: this one founds the cluster
+	Join      []string `toml:"join"`      // gossip host:port of other members; empty: this one founds the cluster, if its home has the permission
 	Priority  int      `toml:"priority"`  // higher is preferred as holder
 	// never chosen as holder by itself; a handoff may still name it
 	NoFailover bool   `toml:"nofailover"`
