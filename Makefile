@@ -15,7 +15,7 @@ all: build
 # usual ways of doing the job, for the drills to compare with.
 build:
 	@mkdir -p bin
-	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/roundtable ./cmd/simnodeos ./test/baseline/cmd/baseline
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/roundtable ./cmd/simnodeos ./test/baseline/cmd/baseline
 
 # A container image without a registry: static programs on an empty base. BASE names one that has a real nodeos.
 IMAGE ?= roundtable:local

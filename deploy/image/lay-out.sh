@@ -6,6 +6,9 @@ umask 022
 cd "$(dirname "$0")/../.."
 certificates=${CERTIFICATES:-/etc/ssl/certs/ca-certificates.crt}
 [ -r "$certificates" ] || { echo "no CA certificates at $certificates: install the package ca-certificates, or name a bundle with CERTIFICATES="; exit 1; }
+for program in bin/roundtable bin/simnodeos; do
+	go version -m "$program" | grep -q CGO_ENABLED=0 || { echo "$program is not static, and the image has no C library: make build"; exit 1; }
+done
 at=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 
 # pack ARCHIVE OWNER FOLDER PATH...: these paths, a folder without what is in it.
