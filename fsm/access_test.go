@@ -295,7 +295,9 @@ func TestAStateOfVersion1HasNoNewKeys(t *testing.T) {
 	if !used.NamesActor(start("b", "now")) {
 		t.Error("actors are not named")
 	}
-	if must(t, used, PutMember{member("b", 1)}).NamesActor(start("b", "now")) {
+	old := *used // as a program left it that still took such a record
+	old.Members = withMember(used.Members, change(member("b", 1), func(m *Member) { m.EntryVersion = 1 }))
+	if old.NamesActor(start("b", "now")) {
 		t.Error("actors are named although b does not know them")
 	}
 }

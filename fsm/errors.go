@@ -37,6 +37,7 @@ var (
 	ErrMember      = &Refusal{"member.unknown", "no such member", "list the members with: roundtable members"}
 	ErrMemberBad   = &Refusal{"member.invalid", "the member's record is not valid", ""}
 	ErrFinalizer   = &Refusal{"member.finalizer_key", "two members have the same BLS finalizer key", "give each node its own finalizer key: a paused node still votes"}
+	ErrTooOld      = &Refusal{"member.entry_version", "the member's program is too old for what is in the log", "upgrade the program of that member"}
 	ErrLastVoter   = &Refusal{"member.last", "the last member cannot be removed", ""}
 	ErrHolds       = &Refusal{"member.holds", "the member holds the lease", "hand production over first: roundtable handoff"}
 	ErrOperation   = &Refusal{"operation.unknown", "no such operation", "list them with: roundtable operations"}

@@ -15,7 +15,7 @@ func inc(id string, n int) string {
 }
 
 func member(id string, n int) Member {
-	return Member{ID: id, Incarnation: inc(id, n), Raft: id + ":9070", API: "https://" + id + ":9080", EntryVersion: 1, Fence: "gate"}
+	return Member{ID: id, Incarnation: inc(id, n), Raft: id + ":9070", API: "https://" + id + ":9080", EntryVersion: EntryVersion, Fence: "gate"}
 }
 
 func block(slot chain.Slot) chain.Block {

@@ -26,7 +26,8 @@ type Member struct {
 
 // PutMember adds a member or renews its record at each process start: addresses, versions and the new incarnation. What
 // the operator set on the member's record (maintenance, nonvoter) is kept. A finalizer key that another member has is refused,
-// and so is a member that an operator removed, until it is invited again.
+// and so are a member that an operator removed, until it is invited again, and a program that is older than what is in the log
+// (no program of version 1 ever applies that: it reads no such log).
 type PutMember struct {
 	Member Member `json:"member"`
 }
@@ -77,6 +78,9 @@ func (c PutMember) apply(s *State, e Entry) error {
 	}
 	if m.ID == "" || len(m.Incarnation) != 32 {
 		return ErrMemberBad.with("id %q, incarnation of %d digits", m.ID, len(m.Incarnation))
+	}
+	if version := max(m.EntryVersion, 1); version < s.Level { // it could read no such log, and as a member keep all from using that version
+		return ErrTooOld.with("%q understands entry version %d, the log has %d", m.ID, version, s.Level)
 	}
 	for _, id := range s.MemberIDs() { // in order: which conflict is found first stands in the refusal, and that in the state
 		other := s.Members[id]

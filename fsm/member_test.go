@@ -47,6 +47,9 @@ var memberRules = []rule{
 	{name: "another's incarnation", on: born, do: put(func(m *Member) { m.Incarnation = inc("c", 0) }), want: ErrMemberBad},
 	{name: "another's finalizer key", on: withKeys, do: put(func(m *Member) { m.Finalizers = []string{"BLS-9", "BLS-2"} }), want: ErrFinalizer},
 	{name: "its own finalizer keys", on: withKeys, do: put(func(m *Member) { m.Finalizers = []string{"BLS-9"} }), check: func(s *State) bool { return s.Members["b"].Finalizers[0] == "BLS-9" }},
+	{name: "a program that is older than the log", on: guarded, do: put(func(m *Member) { m.EntryVersion = 1 }), want: ErrTooOld},
+	{name: "a program that does not say what it knows", on: guarded, do: put(func(m *Member) { m.EntryVersion = 0 }), want: ErrTooOld},
+	{name: "an old program, where nothing newer is used", on: born, do: put(func(m *Member) { m.EntryVersion = 1 }), check: func(s *State) bool { return s.EntryVersion() == 1 }},
 	{name: "one member too many", on: full, do: PutMember{member("f", 0)}, want: ErrMemberBad},
 	{name: "a restart in a full house", on: full, do: PutMember{member("b", 1)}, check: func(s *State) bool { return len(s.Members) == maxMembers }},
 

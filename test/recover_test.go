@@ -20,7 +20,7 @@ func (b *box) recovers(m *drill.Member, args ...string) (int, string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(built, "roundtable"), append([]string{"recover", "--home", m.Home}, args...)...)
+	cmd := exec.CommandContext(ctx, filepath.Join(built, "roundtable"), append([]string{"recover", "--home", m.Home, "--clock-checked"}, args...)...)
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -170,7 +170,7 @@ func TestRecover(t *testing.T) {
 	if err := b.StartMember(m1); err != nil { // it founded the cluster, and knows nobody to join
 		t.Fatal(err)
 	}
-	b.ended(m1, 10*time.Second, "it would found a second cluster")
+	b.ended(m1, 10*time.Second, "it would found a second one beside it")
 	for _, m := range []*drill.Member{m1, m2} {
 		b.joinsAt(m, m3)
 		if err := b.StartMember(m); err != nil {

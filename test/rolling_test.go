@@ -2,6 +2,7 @@ package test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -48,6 +49,50 @@ func TestRollsBetweenVersions(t *testing.T) {
 				t.Errorf("%d of %d slots were missed, %.0f entries refused", r.Missed.Total, r.SlotsDue, refused)
 			}
 		})
+	}
+}
+
+// TestAnOldProgramDoesNotJoin starts a new member with a program that is older than what is in the log. It cannot read that log; had
+// it a record, no member could use what is in the log any more.
+func TestAnOldProgramDoesNotJoin(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds an older program")
+	}
+	t.Parallel()
+	b := layOut(t, drill.Options{Managers: 4})
+	m4 := b.member("m4")
+	m4.Program = buildAt(t, entryVersion1)
+	for _, m := range b.others("m4") {
+		if err := b.StartMember(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	token := func(ctx context.Context, name string) error {
+		a, err := ask(ctx, b.member("m1"), "POST", "/cluster/tokens", fmt.Sprintf(`{"name":%q,"role":"read"}`, name))
+		if err == nil && a.status != 201 {
+			err = errors.New(string(a.body))
+		}
+		return err
+	}
+	eventually(t, 60*time.Second, "a token", func(ctx context.Context) error { return token(ctx, "first") })
+	for n := range 5 { // each time it may get further before it reads what it does not know
+		if err := b.StartMember(m4); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = await(t.Context(), 5*time.Second, func(context.Context) error {
+			if m4.Running() {
+				return errors.New("it runs")
+			}
+			return nil
+		})
+		if err := token(t.Context(), fmt.Sprint("after ", n)); err != nil {
+			t.Fatalf("after %d starts of the old program: %v", n+1, err)
+		}
+		if m4.Running() {
+			if err := b.KillMember(t.Context(), m4); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 

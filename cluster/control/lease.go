@@ -45,6 +45,10 @@ type leaseDecision struct {
 	reason string
 }
 
+// headAhead is how far a head may be ahead of the leader's clock: nodeos signs up to a window early. A block that is further ahead
+// was signed by a time that the leader's clock has not reached.
+const headAhead = chain.WindowSlots
+
 // heldReason is planLease's where there is nothing to do.
 const heldReason = "the lease is held"
 
@@ -69,6 +73,10 @@ func planLease(in leaseInput) leaseDecision {
 		return leaseDecision{reason: "a new leader gives the holder time to extend"}
 	case len(in.offsets) == 0 && len(s.Members) > 1 && in.now < in.since+hearSlots:
 		return leaseDecision{reason: "a new leader has not heard the others' clocks yet"}
+	}
+	// Whom a recovery lost may have signed by the right time, and what was reckoned then by a late clock is too little.
+	if head := bestHead(s, in.peers); l.Fenced() && head > in.now+headAhead {
+		return leaseDecision{reason: fmt.Sprintf("after the recovery: a block of slot %d is seen, %d slots ahead of the leader's clock: set the clock", head, head-in.now)}
 	}
 	var candidates []Candidate
 	if l.Open() && holder.Incarnation == l.Incarnation {
@@ -129,13 +137,17 @@ func wrongClocksLast(list []Candidate, offsets map[string]time.Duration) {
 	})
 }
 
-// newGrant makes the grant for a member: beyond the old range, from the slot now on; the first lease of all, and the first one
-// after a recovery, also beyond the heads seen: their blocks were signed before this cluster existed, or by those that it lost.
+// newGrant makes the grant for a member: beyond the old range, from the slot now on. The first lease of all is also beyond the heads
+// seen, whose blocks were signed before this cluster existed, within reason: a chain's clock may be wrong for ever. The first
+// one after a recovery is beyond them whatever they are: those that it lost may have signed them.
 func newGrant(in leaseInput, id string) *fsm.Grant {
 	l := in.state.Lease
 	first := max(l.Last+1, in.now)
-	if l.Epoch == 0 || l.Fenced() {
-		first = max(first, in.now+1, min(bestHead(in.state, in.peers)+1, in.now+chain.WindowSlots)) // slot(now) is over
+	switch head := bestHead(in.state, in.peers); {
+	case l.Epoch == 0:
+		first = max(first, in.now+1, min(head+1, in.now+chain.WindowSlots)) // slot(now) is over
+	case l.Fenced():
+		first = max(first, in.now+1, head+1)
 	}
 	return &fsm.Grant{
 		Epoch: l.Epoch + 1, Holder: id, Incarnation: in.state.Members[id].Incarnation,

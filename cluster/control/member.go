@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"reflect"
 	"time"
@@ -75,8 +76,9 @@ func (c *memberController) Reconcile(ctx context.Context, s *fsm.State) (time.Du
 	}
 	want.Nonvoter = false // the state keeps it by itself, and a program of version 1 does not know it
 	_, err := c.cluster.Propose(ctx, fsm.PutMember{Member: want}, "")
-	if errors.Is(err, fsm.ErrFinalizer) && c.onFatal != nil {
-		c.onFatal(err) // a paused node still votes: this one must not run
+	// A paused node still votes: one with another's key must not run. And who is too old for the log waits for nothing.
+	if refused := (*fsm.Refusal)(nil); errors.As(err, &refused) && c.onFatal != nil && (errors.Is(err, fsm.ErrFinalizer) || errors.Is(err, fsm.ErrTooOld)) {
+		c.onFatal(fmt.Errorf("this member's record is refused: %w (hint: %s)", err, refused.Hint))
 	}
 	return 0, err
 }

@@ -212,6 +212,34 @@ func TestARecordIsProposedOnWhatIsCommitted(t *testing.T) {
 	}
 }
 
+// TestWhoIsRefusedForGoodEnds: waiting mends neither another's finalizer key nor a program that is older than the log.
+func TestWhoIsRefusedForGoodEnds(t *testing.T) {
+	for _, c := range []struct {
+		what   string
+		record fsm.Member
+		hint   string // "": it goes on
+	}{
+		{"as it should be", fsm.Member{EntryVersion: 2}, ""},
+		{"too old", fsm.Member{EntryVersion: 1}, "upgrade the program"},
+		{"another's finalizer key", fsm.Member{EntryVersion: 2, Finalizers: []string{"PUB_BLS_b"}}, "its own finalizer key"},
+	} {
+		s, peers := world()
+		s.Level = 2
+		b := s.Members["b"]
+		b.Finalizers = []string{"PUB_BLS_b"}
+		s.Members["b"] = b
+		var ended error
+		node := newNodeos()
+		node.view.Finalizers = c.record.Finalizers
+		c.record.ID, c.record.Incarnation = "a", incB[:31]+"1"
+		m := NewManager(Config{Record: c.record, Cluster: newGroup(s, peers), Node: node, Now: func() time.Time { return testNow }, OnFatal: func(err error) { ended = err }})
+		_, err := (&memberController{Manager: m, log: slog.New(slog.DiscardHandler)}).Reconcile(t.Context(), s)
+		if (ended != nil) != (c.hint != "") || (err != nil) != (c.hint != "") || ended != nil && !strings.Contains(ended.Error(), c.hint) {
+			t.Errorf("%s: ended by %v, refused with %v", c.what, ended, err)
+		}
+	}
+}
+
 func mustSet(t *testing.T, g *group, c fsm.Command) error {
 	t.Helper()
 	_, err := g.Propose(t.Context(), c, "")

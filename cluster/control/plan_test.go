@@ -138,6 +138,24 @@ func TestPlanLease(t *testing.T) {
 			c.in.now = 103
 			c.s.Lease = fsm.Lease{Epoch: 4, First: 90, Last: 118, Released: true}
 		}, "a", 119, "after a recovery"},
+		{"after a recovery: a head that is early, as heads are", func(c change) {
+			c.in.now = 103
+			c.s.Lease = fsm.Lease{Epoch: 4, First: 90, Last: 100, Released: true}
+			for _, id := range []string{"a", "b", "c"} {
+				report(c, id, func(p *health.Peer) { p.Report.Head.Slot = 103 + headAhead })
+			}
+		}, "a", 116, "after a recovery"},
+		{"after a recovery: a head that the leader's clock has not reached", func(c change) {
+			c.in.now = 103
+			c.s.Lease = fsm.Lease{Epoch: 4, First: 90, Last: 100, Released: true}
+			report(c, "c", func(p *health.Peer) { p.Report.Head.Slot = 104 + headAhead })
+		}, "", 0, "13 slots ahead of the leader's clock: set the clock"},
+		{"a head far ahead is none for the first lease of all", func(c change) {
+			c.in.now, c.s.Lease = 103, fsm.Lease{}
+			for _, id := range []string{"a", "b", "c"} {
+				report(c, id, func(p *health.Peer) { p.Report.Head.Slot = 1000 })
+			}
+		}, "a", 115, "first lease"},
 		{"after a recovery, in maintenance", func(c change) {
 			c.in.now, c.s.Cluster.Maintenance = 130, true
 			c.s.Lease = fsm.Lease{Epoch: 4, First: 90, Last: 118, Released: true}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	wall "roundtable/clock"
 )
 
 // localSocket is where a manager of the usual home listens (config.toml's manager.home of the packages and images).
@@ -17,11 +19,12 @@ type machine struct {
 	stdout, stderr io.Writer
 	environ        func(string) string // os.Getenv
 	now            func() time.Time
-	socket         string // asked where nothing names a server, if it is there
+	synced         func() (bool, error) // whether the kernel knows that the clock is right
+	socket         string               // asked where nothing names a server, if it is there
 }
 
 func thisMachine() machine {
-	return machine{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Getenv, now: time.Now, socket: localSocket}
+	return machine{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Getenv, now: time.Now, synced: wall.Synchronised, socket: localSocket}
 }
 
 // columns is the width of the terminal behind f; 0 where it is none.

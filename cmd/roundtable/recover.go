@@ -21,7 +21,7 @@ import (
 func (a *app) recoverCommand() *cobra.Command {
 	var home string
 	var lost, off []string
-	var look bool
+	var look, clock bool
 	c := &cobra.Command{
 		Use:   "recover --home DIR --lost ID,ID",
 		Short: "Go on with one survivor of a cluster that lost its majority for good",
@@ -35,7 +35,8 @@ Stop every other member, manager and node. Then, on the survivor's machine, with
 
 It shows what the home holds and asks you to confirm for each lost member that its NODE IS OFF and will stay off until its
 raft folder is emptied. Only you can know: a lost member that cannot be reached may still sign, and a slot signed twice is
-what the chain does not forgive. It refuses while any of them answers on a known address.
+what the chain does not forgive. It refuses while any of them answers on a known address. And which slots they may have signed
+is reckoned by this machine's clock: where nothing keeps that synchronised, you confirm that it is right.
 
 The raft folder is copied aside, everything in its log counts as committed, the lost members are removed, and nobody may
 sign a slot that they may have signed. Stopped at any moment, run it again. Afterwards start this manager: it goes on
@@ -52,7 +53,7 @@ it joins as a new member. The founder's config.toml needs manager.join for that.
 			if err != nil {
 				return err
 			}
-			return errors.Join(a.recover(cmd, conf, r, lost, off, look), r.Close())
+			return errors.Join(a.recover(cmd, conf, r, lost, off, look, clock), r.Close())
 		},
 	}
 	c.PreRunE = func(*cobra.Command, []string) error { // for people only
@@ -62,12 +63,13 @@ it joins as a new member. The founder's config.toml needs manager.join for that.
 	c.Flags().StringVar(&home, "home", ".", "home `DIR` of the member that goes on; its manager must not run")
 	c.Flags().StringSliceVar(&lost, "lost", nil, "`ID,ID`: all the other members")
 	c.Flags().StringSliceVar(&off, "confirm-off", nil, "`ID,ID`: you have made sure that the nodes of these members are off (asked for on a terminal)")
+	c.Flags().BoolVar(&clock, "clock-checked", false, "you have made sure that this machine's clock is right (asked for on a terminal, where it is not synchronised)")
 	c.Flags().BoolVar(&look, "look", false, "show what the home holds, and change nothing")
 	return c
 }
 
 // recover shows, checks, asks and does it.
-func (a *app) recover(cmd *cobra.Command, conf *config.Config, r *manager.Recovery, lost, off []string, look bool) error {
+func (a *app) recover(cmd *cobra.Command, conf *config.Config, r *manager.Recovery, lost, off []string, look, clock bool) error {
 	self := conf.Manager.ID
 	a.showFound(self, r)
 	if look && len(lost) == 0 {
@@ -94,10 +96,13 @@ func (a *app) recover(cmd *cobra.Command, conf *config.Config, r *manager.Recove
 			a.out.line("None of %s answers. Nothing was changed (--look).", strings.Join(lost, ", "))
 			return nil
 		}
+		if err := a.confirmClock(clock); err != nil {
+			return err
+		}
 		if err := a.confirmOff(lost, off); err != nil {
 			return err
 		}
-		off = lost
+		off, clock = lost, true
 	}
 	saved, err := r.Go(lost)
 	if saved != "" {
@@ -126,6 +131,9 @@ func (a *app) showFound(self string, r *manager.Recovery) {
 	a.out.line("  last index   %d, term %d", f.LastIndex, f.LastTerm)
 	a.out.line("  newest entry %s", when(f.Newest))
 	a.out.line("  clock here   %s", now.UTC().Format(time.RFC3339))
+	if why := a.unsynced(); why != "" {
+		a.out.line("               %s", yellow(why))
+	}
 	var members []string
 	for _, id := range f.Members() {
 		text := id
@@ -153,6 +161,9 @@ func (a *app) showFound(self string, r *manager.Recovery) {
 	if f.Unfinished {
 		a.out.line("  %s", yellow("a recovery of this home was begun before and not finished"))
 	}
+	if f.Filling {
+		a.out.line("  %s", yellow("it lost its log before and had not regained all of it: what was committed may be missing. Another survivor is the better one."))
+	}
 	a.out.line("  %d entries behind the last raft snapshot (index %d) may have been committed or not; all of them will count:", len(f.Unsure), f.Snapshot.Index)
 	const shown = 12
 	list := f.Unsure
@@ -179,6 +190,37 @@ func leaseText(l fsm.Lease) string {
 		return fmt.Sprintf("epoch %d of %s, released at slot %d", l.Epoch, l.Holder, l.Last)
 	}
 	return fmt.Sprintf("epoch %d of %s, slots %d to %d (%s)", l.Epoch, l.Holder, l.First, l.Last, time.UnixMilli(l.Last.UnixMilli()).UTC().Format(time.RFC3339))
+}
+
+// unsynced says why the machine's clock is not known to be right; "" where it is.
+func (a *app) unsynced() string {
+	switch ok, err := a.synced(); {
+	case err != nil:
+		return fmt.Sprintf("whether it is synchronised is not known: %v", err)
+	case !ok:
+		return "not synchronised, as far as the kernel knows"
+	}
+	return ""
+}
+
+// confirmClock wants the machine's clock confirmed to be right where nothing keeps it so: with a late one the lost members may
+// have signed slots that are granted again.
+func (a *app) confirmClock(checked bool) error {
+	why := a.unsynced()
+	if why == "" || checked {
+		return nil
+	}
+	if columns(a.stdin) == 0 {
+		return usagef("compare it with another clock, set it where it is wrong, and say --clock-checked; or have it synchronised (chrony, systemd-timesyncd)", "this machine's clock (%s) is %s", a.now().UTC().Format(time.RFC3339), why)
+	}
+	a.err.line("")
+	a.err.line("%s", red("If this machine's clock is late, slots may be signed twice. It is "+why+"."))
+	fmt.Fprintf(a.err, "It says %s. Compare it with another clock; if it is right to the second, type yes: ", a.now().UTC().Format(time.RFC3339))
+	answer, _ := bufio.NewReader(a.stdin).ReadString('\n')
+	if strings.TrimSpace(answer) != "yes" {
+		return &failure{exitFailed, "the clock is not confirmed. Nothing was changed", ""}
+	}
+	return nil
 }
 
 // confirmOff wants each lost member's node confirmed to be off, by the flag or on a terminal.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -22,7 +23,7 @@ func lonelyHome(t *testing.T) string {
 	if err := os.WriteFile(filepath.Join(home, "config.toml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := cluster.Open(t.Context(), cluster.Config{ID: "m1", Dir: filepath.Join(home, "raft"), RaftBind: "127.0.0.1:0", GossipBind: "127.0.0.1:0"})
+	c, err := cluster.Open(t.Context(), cluster.Config{ID: "m1", Dir: filepath.Join(home, "raft"), RaftBind: "127.0.0.1:0", GossipBind: "127.0.0.1:0", Found: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,6 +43,48 @@ func lonelyHome(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return home
+}
+
+func synced() (bool, error) { return true, nil }
+
+// TestRecoverWantsTheClockConfirmed where nothing keeps it right: at a terminal or by the flag.
+func TestRecoverWantsTheClockConfirmed(t *testing.T) {
+	home := lonelyHome(t)
+	for _, c := range []struct {
+		synced   func() (bool, error)
+		terminal bool
+		typed    string
+		args     []string
+		code     int
+		want     string
+	}{
+		{func() (bool, error) { return false, nil }, false, "yes\n", nil, exitUsage, "say --clock-checked"},
+		{func() (bool, error) { return false, errors.New("no such call") }, false, "yes\n", nil, exitUsage, "is not known: no such call"},
+		{func() (bool, error) { return false, nil }, true, "\n", nil, exitFailed, "the clock is not confirmed. Nothing was changed"},
+		{func() (bool, error) { return false, nil }, false, "", []string{"--look"}, exitDone, "not synchronised, as far as the kernel knows"},
+		{func() (bool, error) { return false, nil }, true, "yes\nm2\n", nil, exitFailed, "not confirmed: m3"},
+		{func() (bool, error) { return false, nil }, false, "", []string{"--clock-checked"}, exitUsage, "say --confirm-off m2,m3"},
+		{func() (bool, error) { return false, nil }, false, "", []string{"--clock-checked", "--confirm-off", "m2,m3"}, exitDone, "Recovered: m1 is the only member."},
+	} {
+		args := append([]string{"recover", "--home", home, "--lost", "m2,m3"}, c.args...)
+		var code int
+		var shown string
+		if c.terminal {
+			s := newTerminal(t, 24, 200)
+			s.synced = c.synced
+			if _, err := s.typing.WriteString(c.typed); err != nil {
+				t.Fatal(err)
+			}
+			code, shown = s.run(nil, args...)
+		} else {
+			var out bytes.Buffer
+			code = run(args, machine{stdin: strings.NewReader(c.typed), stdout: &out, stderr: &out, environ: os.Getenv, now: time.Now, synced: c.synced, socket: "/nowhere"})
+			shown = out.String()
+		}
+		if shown = escapes.ReplaceAllString(shown, ""); code != c.code || !strings.Contains(shown, c.want) {
+			t.Errorf("%q %v: exit code %d, not %d, or it does not say %q:\n%s", c.typed, c.args, code, c.code, c.want, shown)
+		}
+	}
 }
 
 // TestRecoverAsks: on a terminal each lost member is to be typed; what is not typed is not confirmed, and nothing is changed.
@@ -95,7 +138,7 @@ func TestRecoverElsewhere(t *testing.T) {
 		{[]string{"--home", t.TempDir(), "--lost", "m2"}, exitFailed, "config.toml"},
 	} {
 		var out bytes.Buffer
-		code := run(append([]string{"recover"}, c.args...), machine{stdin: strings.NewReader("m2,m3\n"), stdout: &out, stderr: &out, environ: os.Getenv, now: time.Now, socket: "/nowhere"})
+		code := run(append([]string{"recover"}, c.args...), machine{stdin: strings.NewReader("m2,m3\n"), stdout: &out, stderr: &out, environ: os.Getenv, now: time.Now, synced: synced, socket: "/nowhere"})
 		if code != c.code || !strings.Contains(out.String(), c.want) {
 			t.Errorf("%v: exit code %d, not %d, or it does not say %q:\n%s", c.args, code, c.code, c.want, &out)
 		}
@@ -104,7 +147,7 @@ func TestRecoverElsewhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	code := run([]string{"recover", "--home", home, "--lost", "m2,m3"}, machine{stdin: strings.NewReader(""), stdout: &out, stderr: &out, environ: os.Getenv, now: time.Now, socket: "/nowhere"})
+	code := run([]string{"recover", "--home", home, "--lost", "m2,m3"}, machine{stdin: strings.NewReader(""), stdout: &out, stderr: &out, environ: os.Getenv, now: time.Now, synced: synced, socket: "/nowhere"})
 	if code != exitFailed || !strings.Contains(out.String(), "there is no raft log in") {
 		t.Errorf("without a raft folder: %d\n%s", code, &out)
 	}
@@ -115,7 +158,7 @@ func TestRecoverWantsTheTime(t *testing.T) {
 	home := lonelyHome(t)
 	var out bytes.Buffer
 	late := func() time.Time { return time.Now().Add(-time.Hour) }
-	code := run([]string{"recover", "--home", home, "--lost", "m2,m3", "--confirm-off", "m2,m3"}, machine{stdin: strings.NewReader(""), stdout: &out, stderr: &out, environ: os.Getenv, now: late, socket: "/nowhere"})
+	code := run([]string{"recover", "--home", home, "--lost", "m2,m3", "--confirm-off", "m2,m3"}, machine{stdin: strings.NewReader(""), stdout: &out, stderr: &out, environ: os.Getenv, now: late, synced: synced, socket: "/nowhere"})
 	if code != exitFailed || !strings.Contains(out.String(), "this machine's clock is at least 1h0m0s late") {
 		t.Errorf("%d\n%s", code, &out)
 	}

@@ -24,6 +24,7 @@ type terminal struct {
 	seen     *lines
 	typing   *os.File
 	ended    chan struct{}
+	synced   func() (bool, error) // the machine's clock is
 }
 
 func newTerminal(t *testing.T, rows, columns uint16) *terminal {
@@ -42,7 +43,7 @@ func newTerminal(t *testing.T, rows, columns uint16) *terminal {
 	theirs, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0)
 	must(err)
 	must(unix.IoctlSetWinsize(int(theirs.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: columns}))
-	s := &terminal{File: theirs, seen: newLines(), typing: own, ended: make(chan struct{})}
+	s := &terminal{File: theirs, seen: newLines(), typing: own, ended: make(chan struct{}), synced: synced}
 	go func() {
 		defer close(s.ended)
 		_, _ = io.Copy(s.seen, own) // ends when the other end is closed
@@ -59,7 +60,7 @@ func (s *terminal) run(environment map[string]string, args ...string) (code int,
 		}
 		return os.Getenv(name)
 	}
-	code = run(args, machine{stdin: s.File, stdout: s.File, stderr: s.File, environ: environ, now: time.Now, socket: "/nowhere"})
+	code = run(args, machine{stdin: s.File, stdout: s.File, stderr: s.File, environ: environ, now: time.Now, synced: s.synced, socket: "/nowhere"})
 	s.Close()
 	<-s.ended
 	return code, strings.ReplaceAll(s.seen.String(), "\r\n", "\n")
