@@ -58,7 +58,9 @@ func TestBadRequests(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for i := range work {
-				statuses[i] = s.sendBad(list[i], i)
+				for statuses[i] = s.sendBad(list[i], i); statuses[i] == http.StatusTooManyRequests; statuses[i] = s.sendBad(list[i], i) {
+					time.Sleep(time.Second) // as Retry-After says: a token has its limits, wherever it comes from
+				}
 			}
 		})
 	}
@@ -72,13 +74,11 @@ func TestBadRequests(t *testing.T) {
 	close(work)
 	wg.Wait()
 
-	refused, broken, limited := map[int]int{}, map[int]int{}, 0
+	refused, broken := map[int]int{}, map[int]int{}
 	secrets := s.secrets()
 	for i, b := range list {
 		status := statuses[i]
 		switch {
-		case status == http.StatusTooManyRequests:
-			limited++
 		case len(b.want) == 0 && (status == 0 || status >= 400 && status < 500 || status == http.StatusNotImplemented || status == http.StatusHTTPVersionNotSupported):
 			broken[status]++
 			continue // by net/http, before it was a request; what it says of other transfer encodings and versions is 501 and 505
@@ -111,10 +111,7 @@ func TestBadRequests(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d bad requests, seed %d: %v; where HTTP itself was broken: %v (0: closed); %d asked too often", len(list), badSeed, refused, broken, limited)
-	if limited > badRequests/20 {
-		t.Errorf("%d requests tell nothing: they were asked too often", limited)
-	}
+	t.Logf("%d bad requests, seed %d: %v; where HTTP itself was broken: %v (0: closed)", len(list), badSeed, refused, broken)
 
 	if d := cmp.Diff(before, s.standing()); d != "" {
 		t.Errorf("something was changed (-before +after):\n%s", d)

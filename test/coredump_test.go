@@ -99,7 +99,7 @@ func TestNoCoreDump(t *testing.T) {
 	eventually(t, 20*time.Second, "a manager that serves", func(ctx context.Context) error {
 		said, err := u.command(ctx, "./roundtable healthcheck --home home").CombinedOutput()
 		if err != nil {
-			return fmt.Errorf("%w: %s%s", err, said, out)
+			return fmt.Errorf("%w: %s", err, said)
 		}
 		return nil
 	})
@@ -152,7 +152,7 @@ func TestNoCoreDump(t *testing.T) {
 	}
 }
 
-// start starts a line that is killed with the test at the latest.
+// start starts a line that is killed with the test at the latest. What it said may be looked at when it has ended.
 func (u user) start(line string) (*exec.Cmd, *bytes.Buffer) {
 	u.t.Helper()
 	cmd, out := u.command(context.WithoutCancel(u.t.Context()), line), &bytes.Buffer{}
@@ -163,6 +163,9 @@ func (u user) start(line string) (*exec.Cmd, *bytes.Buffer) {
 	u.t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
+		if u.t.Failed() {
+			u.t.Logf("%s said:\n%s", line, out)
+		}
 	})
 	return cmd, out
 }
