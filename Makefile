@@ -42,7 +42,7 @@ compose-drill: image
 
 # deploy/kubernetes held to Kubernetes' own types and checks: a module of its own, which follows this one's versions.
 kubernetes: $(LINT)
-	cd test/kubernetes && go vet -mod=mod ./... && $(LINT) run --config ../../.golangci.yml ./... && go test -mod=mod -count=1 ./...
+	cd test/kubernetes && go vet -mod=mod ./... && $(LINT) run --allow-parallel-runners --config ../../.golangci.yml ./... && go test -mod=mod -count=1 ./...
 
 # The same against a real API server, which is built first: ten minutes on two cores, then seconds.
 K8S := $(CURDIR)/.tools/k8s
@@ -70,7 +70,7 @@ test-observe:
 
 lint: vet $(LINT)
 	@files="$$(gofmt -l .)"; test -z "$$files" || { echo "gofmt these: $$files"; exit 1; }
-	$(LINT) run ./...
+	$(LINT) run --allow-parallel-runners ./...
 
 vet:
 	go vet ./...
