@@ -35,6 +35,7 @@ func host(id string) string { return id + ".roundtable." + namespace + ".svc.clu
 // built is what an operator's kubectl apply -k would send: by kind and name.
 type built struct {
 	program string // roundtable
+	seed    string // the homes as init laid them out
 	objects map[string]runtime.Object
 	yaml    []byte
 }
@@ -74,11 +75,12 @@ func (b *built) build(dir string) error {
 	if err := os.CopyFS(work, os.DirFS(manifests)); err != nil {
 		return err
 	}
+	b.seed = filepath.Join(work, "seed")
 	var list []string
 	for _, id := range members {
 		list = append(list, id+"="+host(id))
 	}
-	init := exec.Command(b.program, "init", "--dir", filepath.Join(work, "seed"), "--at", home, "--members", strings.Join(list, ","),
+	init := exec.Command(b.program, "init", "--dir", b.seed, "--at", home, "--members", strings.Join(list, ","),
 		"--cluster", "prod", "--producers", "mybp", "--demo-chain", "--nodeos", "/usr/bin/simnodeos", "--token-dir", filepath.Join(work, "tokens"))
 	if out, err := init.CombinedOutput(); err != nil {
 		return fmt.Errorf("roundtable init: %w\n%s", err, out)

@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -81,6 +82,7 @@ func TestHomes(t *testing.T) {
 			if out, err := exec.Command(cluster.program, args...).CombinedOutput(); err != nil {
 				t.Fatalf("%s: %v\n%s", args, err, out)
 			}
+			sameHome(t, filepath.Join(cluster.seed, id), there)
 			file := filepath.Join(there, "config.toml")
 			if err := os.WriteFile(file, []byte(configs[id+".toml"]), 0o444); err != nil {
 				t.Fatal(err)
@@ -100,6 +102,44 @@ func TestHomes(t *testing.T) {
 			checkAddresses(t, id, c, manager)
 		})
 	}
+}
+
+// sameHome wants every file that init laid out for a member in its pod, but for the configuration, and no other one.
+func sameHome(t *testing.T, seed, there string) {
+	t.Helper()
+	laidOut, moved := filesOf(t, seed), filesOf(t, there)
+	delete(laidOut, "config.toml") // it is mounted
+	for name, text := range laidOut {
+		if got, ok := moved[name]; !ok || got != text {
+			t.Errorf("%s is in the home that init laid out, and not the same in the pod (there: %v)", name, ok)
+		}
+	}
+	for name := range moved {
+		if _, ok := laidOut[name]; !ok {
+			t.Errorf("%s is in the pod, and in no home", name)
+		}
+	}
+}
+
+// filesOf reads all files below a folder.
+func filesOf(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	err := filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(file)
+		if err == nil {
+			file, err = filepath.Rel(dir, file)
+		}
+		files[file] = string(text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
 }
 
 // configMap is what is mounted as config.toml, by file name.
@@ -137,9 +177,6 @@ func checkAddresses(t *testing.T, id string, c *config.Config, container corev1.
 			joins = append(joins, net.JoinHostPort(host(o), ports["gossip"]))
 			peers = append(peers, net.JoinHostPort(host(o), ports["p2p"]))
 		}
-	}
-	if id == members[0] {
-		joins = nil // it founds the cluster
 	}
 	if !slices.Equal(c.Manager.Join, joins) || !slices.Equal(c.Node.Peers, peers) {
 		t.Errorf("joins %q, not %q; peers %q, not %q", c.Manager.Join, joins, c.Node.Peers, peers)
