@@ -53,7 +53,7 @@ func newWorld(t testing.TB) *world {
 	w := &world{state: fsm.New(), changed: make(chan struct{}), peers: map[string]health.Peer{}, leader: "a", leading: true, reason: "the lease is held"}
 	w.apply(t, fsm.SetCluster{Cluster: fsm.Cluster{Name: "demo", Producers: []string{"alice"}, Slots: 4}})
 	for _, id := range []string{"a", "b", "c", "w"} {
-		m := fsm.Member{ID: id, Incarnation: strings.Repeat(id, 32), API: "http://" + id + ":9080", Raft: id + ":9070", P2P: id + ":9876", EntryVersion: 1, Version: "v1", Witness: id == "w"}
+		m := fsm.Member{ID: id, Incarnation: strings.Repeat(id, 32), API: "http://" + id + ":9080", Raft: id + ":9070", P2P: id + ":9876", EntryVersion: fsm.EntryVersion, Version: "v1", Witness: id == "w"}
 		r := health.Report{Member: id, Incarnation: m.Incarnation, At: now.UnixMilli(), Node: "none", Reason: "witness"}
 		if !m.Witness {
 			m.Fence, m.Node = "gate", "v1.2.2"

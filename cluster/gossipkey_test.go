@@ -20,6 +20,7 @@ func TestTheKeyOfGossipIsChanged(t *testing.T) {
 			})
 			done, not := g.config("m1"), g.config("m2")
 			done.GossipKeys, not.GossipKeys = steps[i+1], steps[i]
+			done.Found = true
 			m1 := g.start(done)
 			not.Join = []string{m1.GossipAddress()}
 			m2 := g.start(not)
