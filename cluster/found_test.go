@@ -123,6 +123,13 @@ func TestFoundingInterrupted(t *testing.T) {
 			if err := c.Close(context.Background()); err != nil {
 				t.Error(err)
 			}
+			if c, err = Open(t.Context(), Config{ID: "m1", Stores: stores, Join: join, RaftBind: "127.0.0.1:0", GossipBind: "127.0.0.1:0"}); err != nil {
+				t.Fatalf("%s: again: %v", name, err)
+			}
+			eventually(t, name+": it leads again", c.IsLeader)
+			if err := c.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 	h := holding{empty: true, group: group}

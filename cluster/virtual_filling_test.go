@@ -12,10 +12,11 @@ import (
 	"roundtable/cluster"
 )
 
-// emptied opens a member again that was closed, with nothing of its log.
+// emptied opens a member again that was closed, with nothing of its log, as another process.
 func (w *world) emptied(id string) error {
 	w.empty(id)
 	cfg := w.configs[id]
+	cfg.Incarnation = fmt.Sprintf("%016x%016x", w.rand.Uint64(), w.rand.Uint64())
 	cfg.Found, cfg.Join = false, nil
 	for _, other := range w.ids {
 		if other != id {
@@ -84,6 +85,44 @@ func TestVirtualEmptiedVoter(t *testing.T) {
 			return w.propose("m2", "of m2 and m3", cluster.WithKey("once"))
 		})
 	}
+}
+
+// TestVirtualFillingDoesNotVote has a member that lost its disk take all of the log, with its former record in it, from the
+// leader. Before its new record is there it votes for nobody and takes no leadership.
+func TestVirtualFillingDoesNotVote(t *testing.T) {
+	virtual(t, 2, func(w *world) error {
+		if err := errors.Join(w.leads("m1"), w.crash("m2"), w.emptied("m2")); err != nil {
+			return err
+		}
+		m1, m2 := w.members["m1"], w.members["m2"]
+		if err := w.until("m2 has the log", func() bool { return m2.Raft().AppliedIndex >= m1.Raft().AppliedIndex }); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := m1.TransferLeadership(ctx, "m2"); !errors.Is(err, cluster.ErrTransfer) {
+			return fmt.Errorf("it was given the leadership: %w", err)
+		}
+		if err := w.leads("m1"); err != nil {
+			return err
+		}
+		if err := w.crash("m1"); err != nil {
+			return err
+		}
+		for range 200 {
+			time.Sleep(100 * time.Millisecond)
+			if l := w.leader(); l != "" {
+				return fmt.Errorf("%s leads", l)
+			}
+		}
+		if err := w.open("m1"); err != nil {
+			return err
+		}
+		if err := w.until("m2 has its record", func() bool { return w.recorded("m2") }); err != nil {
+			return err
+		}
+		return errors.Join(w.leads("m2"), w.propose("m2", "of the new leader", cluster.WithKey("once")), w.equal())
+	})
 }
 
 // TestVirtualHalfFilled stops the founder while it regains its log: what it has says that it is the only voter, as it was when

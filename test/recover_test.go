@@ -47,8 +47,8 @@ func (b *box) ended(m *drill.Member, within time.Duration, text string) {
 	}
 }
 
-// joinsAt names a member's gossip address in another one's configuration.
-func (b *box) joinsAt(m, other *drill.Member) {
+// joinsAt names members' gossip addresses in another one's configuration.
+func (b *box) joinsAt(m *drill.Member, others ...*drill.Member) {
 	b.t.Helper()
 	config := func(m *drill.Member) (string, []byte) {
 		file := filepath.Join(m.Home, "config.toml")
@@ -58,10 +58,13 @@ func (b *box) joinsAt(m, other *drill.Member) {
 		}
 		return file, text
 	}
-	_, text := config(other)
-	address := regexp.MustCompile(`(?m)^gossip = (".*")$`).FindSubmatch(text)
+	var addresses []string
+	for _, o := range others {
+		_, text := config(o)
+		addresses = append(addresses, string(regexp.MustCompile(`(?m)^gossip = (".*")$`).FindSubmatch(text)[1]))
+	}
 	file, text := config(m)
-	text = regexp.MustCompile(`(?m)^join = \[.*\]$`).ReplaceAll(text, fmt.Appendf(nil, "join = [%s]", address[1]))
+	text = regexp.MustCompile(`(?m)^join = \[.*\]$`).ReplaceAll(text, fmt.Appendf(nil, "join = [%s]", strings.Join(addresses, ", ")))
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		b.t.Fatal(err)
 	}

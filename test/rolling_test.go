@@ -85,7 +85,7 @@ func TestAnOldProgramDoesNotJoin(t *testing.T) {
 			}
 			return nil
 		})
-		if err := token(t.Context(), fmt.Sprint("after ", n)); err != nil {
+		if err := token(t.Context(), fmt.Sprintf("after-%d", n)); err != nil {
 			t.Fatalf("after %d starts of the old program: %v", n+1, err)
 		}
 		if m4.Running() {
