@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// The guards, as issue 3 and design/lease.md name them.
+// The guards, as issue 3 and design/lease.md name them, and what the group rests on (docs/decisions/0011).
 const (
 	rangeCheck   = "range check"
 	epochCheck   = "epoch check"
@@ -22,9 +22,11 @@ const (
 	pausedAlways = "pause without a lease [L1]"
 	leaderGrace  = "the leader's grace [L5]"
 	reachBound   = "the bound on extensions [L6]"
+	oneGroup     = "one group"
+	lostLog      = "no vote without the log"
 )
 
-var guards = []string{rangeCheck, epochCheck, highestSlot, recordFirst, drainInside, finality, incarnation, packetTrust, lastBlock, pausedAlways, leaderGrace, reachBound}
+var guards = []string{rangeCheck, epochCheck, highestSlot, recordFirst, drainInside, finality, incarnation, packetTrust, lastBlock, pausedAlways, leaderGrace, reachBound, oneGroup, lostLog}
 
 // mutant is one guard taken away in one layer.
 type mutant struct {
@@ -39,7 +41,7 @@ type mutant struct {
 
 // mutants are all of them, by guard.
 func mutants() []mutant {
-	all := slices.Concat(leaseMutants, gateMutants, controlMutants)
+	all := slices.Concat(leaseMutants, gateMutants, controlMutants, groupMutants)
 	slices.SortStableFunc(all, func(a, b mutant) int { return slices.Index(guards, a.guard) - slices.Index(guards, b.guard) })
 	return all
 }
