@@ -120,7 +120,8 @@ func (b *box) said(t *testing.T, since map[string]int, wants ...want) {
 		}
 		return n, lines
 	}
-	until(t, 10*time.Second, "the lines of the log", func(context.Context) error {
+	// Gossip suspects a silent manager for 8 s (four probes) before it calls it dead, and starts with a probe or two.
+	until(t, 30*time.Second, "the lines of the log", func(context.Context) error {
 		for _, w := range wants {
 			if n, lines := count(w); n < w.times || w.times == some && n == 0 {
 				return fmt.Errorf("%s: %d of %d lines %s %q (%s=%v), but%s", w.member, n, w.times, w.level, w.msg, w.key, w.value, lines)
