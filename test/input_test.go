@@ -158,6 +158,9 @@ func TestRefusedStart(t *testing.T) {
 			}
 			after := tree(t, b.Dir)
 			for file, text := range before {
+				if file == filepath.Join(m.Home, "found") && c.name == "gossip port in use" {
+					continue // the group was founded before, and is there at the next start: the permission is used up
+				}
 				if after[file] != text {
 					t.Errorf("%s was changed", file)
 				}
