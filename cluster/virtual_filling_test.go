@@ -101,7 +101,7 @@ func TestVirtualFillingDoesNotVote(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		if err := m1.TransferLeadership(ctx, "m2"); !errors.Is(err, cluster.ErrTransfer) {
-			return fmt.Errorf("it was given the leadership: %v", err)
+			return fmt.Errorf("it was given the leadership: %s", fmt.Sprint(err))
 		}
 		if err := w.leads("m1"); err != nil {
 			return err
@@ -206,7 +206,7 @@ func TestVirtualFrozenLeader(t *testing.T) {
 			err := m1.Barrier(ctx)
 			cancel()
 			if err == nil || m3.Raft().LastIndex > 0 {
-				return fmt.Errorf("m1, in term %d, commits with the emptied m3, which has %d entries: %v", m1.Raft().Term, m3.Raft().LastIndex, err)
+				return fmt.Errorf("m1, in term %d, commits with the emptied m3, which has %d entries: %s", m1.Raft().Term, m3.Raft().LastIndex, fmt.Sprint(err))
 			}
 		}
 		if !m1.IsLeader() {
