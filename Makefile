@@ -55,12 +55,13 @@ k8s-apiserver:
 demo: build
 	bin/roundtable sandbox --demo
 
-# -race needs cgo and a C compiler; where there is none the tests still run, and it is said.
+# -race needs cgo and a C compiler; where there is none the tests still run, and it is said. -count=1: the programs that some
+# of them start are no input that the cache of test results knows.
 test: build
 	@if command -v $${CC:-cc} >/dev/null; then \
-		echo "go test -race ./..."; CGO_ENABLED=1 go test -race -timeout 15m ./...; \
+		echo "go test -race ./..."; CGO_ENABLED=1 go test -race -count=1 -timeout 15m ./...; \
 	else \
-		echo "no C compiler: go test ./... without the race detector (install gcc for it)"; go test -timeout 15m ./...; \
+		echo "no C compiler: go test ./... without the race detector (install gcc for it)"; go test -count=1 -timeout 15m ./...; \
 	fi
 
 # Alerts, dashboard and logs against a real Prometheus (Debian's package prometheus; .ci/run installs it). Part of test, too,
