@@ -40,11 +40,8 @@ type PatchCluster struct {
 // Kind names the entry.
 func (PatchCluster) Kind() string { return "cluster.patch" }
 
-func (c PatchCluster) apply(s *State, e Entry) error {
-	n := s.Cluster
-	if c.Producers == nil && c.Slots == nil && c.Maintenance == nil {
-		return ErrConfig.with("nothing to change is named")
-	}
+// On is a configuration with the parts changed.
+func (c PatchCluster) On(n Cluster) Cluster {
 	if c.Producers != nil {
 		n.Producers = *c.Producers
 	}
@@ -54,7 +51,14 @@ func (c PatchCluster) apply(s *State, e Entry) error {
 	if c.Maintenance != nil {
 		n.Maintenance = *c.Maintenance
 	}
-	return SetCluster{n}.apply(s, e)
+	return n
+}
+
+func (c PatchCluster) apply(s *State, e Entry) error {
+	if c.Producers == nil && c.Slots == nil && c.Maintenance == nil {
+		return ErrConfig.with("nothing to change is named")
+	}
+	return SetCluster{c.On(s.Cluster)}.apply(s, e)
 }
 
 func (c SetCluster) apply(s *State, e Entry) error {

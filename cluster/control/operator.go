@@ -49,17 +49,7 @@ func (m *Manager) PatchCluster(ctx context.Context, c fsm.PatchCluster, key stri
 	}
 	// Some member may not know this entry, or may have to go back to a program that does not: the whole configuration does the
 	// same, if nobody else changes it meanwhile.
-	whole := s.Cluster
-	if c.Producers != nil {
-		whole.Producers = *c.Producers
-	}
-	if c.Slots != nil {
-		whole.Slots = *c.Slots
-	}
-	if c.Maintenance != nil {
-		whole.Maintenance = *c.Maintenance
-	}
-	return m.cluster.Propose(ctx, fsm.SetCluster{Cluster: whole}, key)
+	return m.cluster.Propose(ctx, fsm.SetCluster{Cluster: c.On(s.Cluster)}, key)
 }
 
 // Cancel ends an operation where that is safe: before anything was stopped. Otherwise ErrOperationLate. A canceled one is
