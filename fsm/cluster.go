@@ -10,7 +10,16 @@ type Cluster struct {
 	Slots     uint64   `json:"slots"`              // L: how far past the slot now the holder extends; 1..MaxLease-2
 	// Maintenance stops every automatic move of the lease; planned handoffs are still allowed and the holder goes on extending.
 	Maintenance bool `json:"maintenance,omitempty"`
+
+	// Of entry version 3.
+
+	Overlay  string  `json:"overlay,omitempty"`   // lines of config.ini for every member's node, laid over its own template
+	Proven   *string `json:"proven,omitempty"`    // the overlay before Overlay, until a rollout has brought Overlay to all
+	TakeOver bool    `json:"take_over,omitempty"` // after a rollout the member that was restarted last takes production over
 }
+
+// MaxOverlay bounds the overlay, in bytes.
+const MaxOverlay = 8 << 10
 
 // DefaultSlots is L where the configuration says nothing: L x 500 ms must exceed the worst election plus two slots
 // (libraries.md: 300 ms timeouts elect within 820 ms).
@@ -35,7 +44,15 @@ type PatchCluster struct {
 	Producers   *[]string `json:"producers,omitempty"`
 	Slots       *uint64   `json:"slots,omitempty"`
 	Maintenance *bool     `json:"maintenance,omitempty"`
+	Overlay     *string   `json:"overlay,omitempty"`   // version 3
+	TakeOver    *bool     `json:"take_over,omitempty"` // version 3
 }
+
+func (c SetCluster) needs() uint32 {
+	return sinceIf(3, c.Cluster.Overlay != "" || c.Cluster.Proven != nil || c.Cluster.TakeOver)
+}
+
+func (c PatchCluster) needs() uint32 { return sinceIf(3, c.Overlay != nil || c.TakeOver != nil) }
 
 // Kind names the entry.
 func (PatchCluster) Kind() string { return "cluster.patch" }
@@ -51,11 +68,23 @@ func (c PatchCluster) On(n Cluster) Cluster {
 	if c.Maintenance != nil {
 		n.Maintenance = *c.Maintenance
 	}
+	if c.TakeOver != nil {
+		n.TakeOver = *c.TakeOver
+	}
+	if c.Overlay != nil && *c.Overlay != n.Overlay {
+		if n.Proven == nil {
+			proven := n.Overlay
+			n.Proven = &proven
+		}
+		if n.Overlay = *c.Overlay; n.Overlay == *n.Proven {
+			n.Proven = nil
+		}
+	}
 	return n
 }
 
 func (c PatchCluster) apply(s *State, e Entry) error {
-	if c.Producers == nil && c.Slots == nil && c.Maintenance == nil {
+	if c == (PatchCluster{}) {
 		return ErrConfig.with("nothing to change is named")
 	}
 	return SetCluster{c.On(s.Cluster)}.apply(s, e)
@@ -72,6 +101,8 @@ func (c SetCluster) apply(s *State, e Entry) error {
 		return ErrConfig.with("no producer, or one without a name")
 	case s.Cluster.ChainID != "" && n.ChainID != s.Cluster.ChainID:
 		return ErrConfig.with("the chain id is %s and never changes", s.Cluster.ChainID)
+	case len(n.Overlay) > MaxOverlay:
+		return ErrConfig.with("an overlay of %d bytes: at most %d are taken", len(n.Overlay), MaxOverlay)
 	case s.Cluster.Name != "" && n.Name != s.Cluster.Name:
 		return ErrConfig.with("the cluster's name is %q and never changes", s.Cluster.Name)
 	}

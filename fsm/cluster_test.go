@@ -23,7 +23,7 @@ var clusterRules = []rule{
 	{name: "patch slots", on: chained, do: PatchCluster{Slots: ptr(uint64(6))}, check: func(s *State) bool {
 		return s.Cluster.Slots == 6 && s.Cluster.ChainID == "c0ffee" && s.Cluster.Producers[0] == "alice" && !s.Cluster.Maintenance && s.History[6].Kind == "cluster.set"
 	}},
-	{name: "patch all", on: chained, do: PatchCluster{&[]string{"bob", "carol"}, ptr(uint64(5)), ptr(true)}, check: func(s *State) bool {
+	{name: "patch all", on: chained, do: PatchCluster{Producers: &[]string{"bob", "carol"}, Slots: ptr(uint64(5)), Maintenance: ptr(true)}, check: func(s *State) bool {
 		return s.Cluster.Slots == 5 && s.Cluster.Ours("carol") && !s.Cluster.Ours("alice") && s.Cluster.Maintenance
 	}},
 	{name: "patch nothing", on: chained, do: PatchCluster{}, want: ErrConfig},

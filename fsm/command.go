@@ -10,7 +10,7 @@ import (
 // EntryVersion is the highest entry version that this program understands. An entry is written with the lowest version that
 // knows all of it (Needs), and nothing above version 1 is proposed before every member understands it, so that programs of
 // two versions share one log for as long as nobody uses what is new (docs/decisions/0008).
-const EntryVersion = 2
+const EntryVersion = 3
 
 // Bounds of what a proposer may put into the log, so that the state stays small whatever is asked for.
 const (
@@ -68,6 +68,10 @@ var kinds = map[string]struct {
 	PutInvite{}.Kind():        {decoder[PutInvite], 2},
 	UseInvite{}.Kind():        {decoder[UseInvite], 2},
 	NoteLeader{}.Kind():       {decoder[NoteLeader], 2},
+	TurnOperation{}.Kind():    {decoder[TurnOperation], 3},
+	ReportOperation{}.Kind():  {decoder[ReportOperation], 3},
+	CancelOperation{}.Kind():  {decoder[CancelOperation], 3},
+	PutHome{}.Kind():          {decoder[PutHome], 3},
 }
 
 func decoder[C Command](b []byte) (Command, error) {

@@ -162,13 +162,13 @@ func (m *machine) draw(t *rapid.T) Command {
 	case "alarm":
 		return RaiseAlarm{rapid.SampledFrom([]string{"doubled", ""}).Draw(t, "name"), id, rapid.StringN(0, 200, -1).Draw(t, "text")}
 	case "start":
-		return StartOperation{often(t, KindHandoff, []string{"dance"}, "operation kind"), &Handoff{To: id, When: often(t, "safe", []string{"now", "?"}, "when")}, deadline}
+		return StartOperation{Name: often(t, KindHandoff, []string{"dance"}, "operation kind"), Handoff: &Handoff{To: id, When: often(t, "safe", []string{"now", "?"}, "when")}, Deadline: deadline}
 	case "advance":
 		return AdvanceOperation{opID, step, often(t, handoffSteps[step], steps, "next step"), id, deadline}
 	case "finish":
-		return FinishOperation{opID, step, rapid.SampledFrom([]Outcome{Done, Failed, Canceled, Running}).Draw(t, "outcome"), ""}
+		return FinishOperation{ID: opID, Step: step, Outcome: rapid.SampledFrom([]Outcome{Done, Failed, Canceled, Running}).Draw(t, "outcome"), Reason: ""}
 	}
-	return ExpireOperation{opID, step}
+	return ExpireOperation{ID: opID, Step: step}
 }
 
 // apply puts an entry through both replicas and checks all that must hold after any entry.

@@ -64,9 +64,12 @@ func (c SetMember) needs() uint32 { return versionIf(c.Nonvoter != nil) }
 func (c RemoveMember) needs() uint32 { return versionIf(c.Ban) }
 
 // versionIf is the entry version of a command with a field of version 2, if it is used.
-func versionIf(used bool) uint32 {
+func versionIf(used bool) uint32 { return sinceIf(2, used) }
+
+// sinceIf is the entry version of a command with a part that is known since a version, if it is used.
+func sinceIf(version uint32, used bool) uint32 {
 	if used {
-		return 2
+		return version
 	}
 	return 1
 }
@@ -167,6 +170,9 @@ func (c RemoveMember) apply(s *State, e Entry) error {
 	if o, ok := s.HandoffOf(c.ID); ok && c.Ban { // version 1 did not look, and it reads what has no ban: its answer must stay
 		return ErrBusy.with("%s %d from %q to %q names the member", o.Kind, o.ID, o.Handoff.From, o.Handoff.To)
 	}
+	if o, ok := s.Working(c.ID); ok {
+		return ErrBusy.with("%s %d has the node of %q stopped", o.Kind, o.ID, c.ID)
+	}
 	s.Invites = dropInvites(s.Invites, unused(c.ID))
 	if c.Ban {
 		s.Invites = dropInvites(s.Invites, func(n Invite) bool { return n.Member == c.ID }) // the ban says more than when it was admitted
@@ -178,7 +184,7 @@ func (c RemoveMember) apply(s *State, e Entry) error {
 			members[id] = m
 		}
 	}
-	s.Members = members
+	s.Members, s.Homes = members, without(s.Homes, c.ID)
 	s.note(e, "member.removed", c.ID, "")
 	return nil
 }

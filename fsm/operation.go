@@ -1,18 +1,23 @@
 package fsm
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
-// Operation is a piece of long work that must survive any crash: a handoff now, later restarts, upgrades and backups.
+// Operation is a piece of long work that must survive any crash: a handoff, or a rolling one (rolling.go).
 // Its current step names who must do it and until when. That member does it and proposes the outcome; when the deadline
 // passes the leader expires it. So a half-finished operation never blocks the next one.
 type Operation struct {
 	ID       uint64   `json:"id"` // index of the entry that started it
 	Kind     string   `json:"kind"`
 	Handoff  *Handoff `json:"handoff,omitempty"`
-	By       string   `json:"by"`              // the member that took the request
-	Actor    string   `json:"actor,omitempty"` // on whose behalf
-	Started  int64    `json:"started"`         // Unix ms
-	Steps    []Step   `json:"steps"`           // done and current, in order; the last is the current one while running
+	Roll     *Roll    `json:"roll,omitempty"`   // of a rolling operation; version 3
+	Parent   uint64   `json:"parent,omitempty"` // of a handoff that belongs to a rolling operation; version 3
+	By       string   `json:"by"`               // the member that took the request
+	Actor    string   `json:"actor,omitempty"`  // on whose behalf
+	Started  int64    `json:"started"`          // Unix ms
+	Steps    []Step   `json:"steps"`            // done and current, in order; the last is the current one while running
 	Outcome  Outcome  `json:"outcome"`
 	Reason   string   `json:"reason,omitempty"` // of a failure, cancellation or expiry
 	Ended    int64    `json:"ended,omitempty"`
@@ -34,8 +39,9 @@ const (
 // Step is one step of an operation.
 type Step struct {
 	Name     string `json:"name"`
-	Assignee string `json:"assignee"` // member id; "" is whoever leads
-	Since    int64  `json:"since"`    // Unix ms
+	Assignee string `json:"assignee"`        // member id; "" is whoever leads
+	Since    int64  `json:"since"`           // Unix ms
+	Parts    []Part `json:"parts,omitempty"` // of a rolling operation's step, by member; none: the leader's
 }
 
 // The kinds of operations, and the steps of a handoff in their order (design/lease.md, "Handoff").
@@ -73,8 +79,11 @@ func (o Operation) Current() Step {
 	return o.Steps[len(o.Steps)-1]
 }
 
-// Disruptive reports whether the operation moves or may stop production: one at a time.
-func (o Operation) Disruptive() bool { return o.Kind == KindHandoff }
+// Disruptive reports whether the operation moves or may stop production: one at a time, but for a handoff that belongs to a
+// rolling one.
+func (o Operation) Disruptive() bool {
+	return o.Kind == KindHandoff || o.Rolling() && disruptive(o.Kind, o.Current().Name)
+}
 
 // Operation finds an operation by its id.
 func (s *State) Operation(id uint64) (Operation, bool) {
@@ -111,7 +120,10 @@ func (s *State) HandoffOf(id string) (Operation, bool) {
 type StartOperation struct {
 	Name     string   `json:"name"` // the operation's kind
 	Handoff  *Handoff `json:"handoff,omitempty"`
-	Deadline int64    `json:"deadline"` // of the first step, Unix ms
+	Roll     *Roll    `json:"roll,omitempty"`   // version 3
+	Parent   uint64   `json:"parent,omitempty"` // a handoff's: the rolling operation that it belongs to; version 3
+	Queue    bool     `json:"queue,omitempty"`  // wait for the one before it, until Deadline, instead of a refusal; version 3
+	Deadline int64    `json:"deadline"`         // of the first step, Unix ms
 }
 
 // AdvanceOperation ends step From and starts step To. Accepted iff From is the current step.
@@ -130,12 +142,14 @@ type FinishOperation struct {
 	Step    string  `json:"step,omitempty"`
 	Outcome Outcome `json:"outcome"`
 	Reason  string  `json:"reason,omitempty"`
+	Number  int     `json:"number,omitempty"` // of the current step, of a rolling operation; version 3
 }
 
 // ExpireOperation ends an operation whose current step's deadline has passed by the proposer's clock.
 type ExpireOperation struct {
-	ID   uint64 `json:"id"`
-	Step string `json:"step"`
+	ID     uint64 `json:"id"`
+	Step   string `json:"step"`
+	Number int    `json:"number,omitempty"` // of the current step, of a rolling operation; version 3
 }
 
 // Kind names the entry.
@@ -150,20 +164,46 @@ func (FinishOperation) Kind() string { return "operation.finish" }
 // Kind names the entry.
 func (ExpireOperation) Kind() string { return "operation.expire" }
 
+func (c StartOperation) needs() uint32 { return sinceIf(3, c.Roll != nil || c.Parent != 0 || c.Queue) }
+
+func (c FinishOperation) needs() uint32 { return sinceIf(3, c.Number != 0) }
+
+func (c ExpireOperation) needs() uint32 { return sinceIf(3, c.Number != 0) }
+
 func (c StartOperation) apply(s *State, e Entry) error {
-	o := Operation{ID: e.Index, Kind: c.Name, By: e.By, Actor: clip(e.Actor), Started: e.At, Outcome: Running, Deadline: c.Deadline}
-	for _, r := range s.RunningOperations() {
-		if r.Disruptive() && o.Disruptive() {
+	o := Operation{ID: e.Index, Kind: c.Name, Parent: c.Parent, By: e.By, Actor: clip(e.Actor), Started: e.At, Outcome: Running, Deadline: c.Deadline}
+	if turns[c.Name] != nil && c.Roll != nil && c.Handoff == nil && c.Parent == 0 {
+		if err := s.startRolling(c, e, &o); err != nil {
+			return err
+		}
+	}
+	running := s.RunningOperations()
+	for _, r := range running {
+		if r.Disruptive() && o.Disruptive() && (r.ID != o.Parent || !r.Rolling()) {
 			return ErrBusy.with("%s %d, at step %q", r.Kind, r.ID, r.Current().Name)
 		}
+	}
+	if len(running) >= maxRunning {
+		return ErrBusy.with("%d operations have not ended", len(running))
+	}
+	if o.Rolling() {
+		if err := s.lasts(e, o.Kind, o.Steps[0].Name, c.Deadline); err != nil {
+			return err
+		}
+		s.Operations = appendOperation(s.Operations, o)
+		s.note(e, "operation.started", "", "%s %d of %s", o.Kind, o.ID, strings.Join(o.Roll.Members, ", "))
+		return nil
 	}
 	if err := mayLast(e, c.Deadline); err != nil {
 		return err
 	}
-	if c.Name != KindHandoff || c.Handoff == nil {
+	if c.Name != KindHandoff || c.Handoff == nil || c.Roll != nil || c.Queue {
 		return ErrOperation.with("kind %q is not known", c.Name)
 	}
 	h := *c.Handoff
+	if _, stopped := s.Working(h.To); stopped {
+		return ErrHandoff.with("the node of %q is being restarted", h.To)
+	}
 	target, ok := s.Members[h.To]
 	switch {
 	case h.When != "safe" && h.When != "now":
@@ -190,7 +230,7 @@ func (c AdvanceOperation) apply(s *State, e Entry) error {
 	if !ok {
 		return ErrOperation.with("%d", c.ID)
 	}
-	if next, ok := handoffSteps[c.From]; !ok || next != c.To {
+	if next, ok := handoffSteps[c.From]; !ok || next != c.To || o.Rolling() {
 		return ErrStep.with("%q does not follow %q", c.To, c.From)
 	}
 	if o.Handoff != nil && c.From != StepStart && s.Lease.Epoch != o.Handoff.Epoch {
@@ -205,12 +245,18 @@ func (c FinishOperation) apply(s *State, e Entry) error {
 		if c.Step == "" {
 			return ErrStep.with("an outcome needs the step it is for")
 		}
-		if c.Outcome == Done && c.Step != StepVerify {
-			return ErrStep.with("a handoff is done at step %q, not at %q", StepVerify, c.Step)
-		}
 	case Canceled:
 	default:
 		return ErrStep.with("%q is not an outcome", c.Outcome)
+	}
+	o, _ := s.Operation(c.ID)
+	switch {
+	case o.Rolling():
+		if err := s.mayFinish(o, c); err != nil {
+			return err
+		}
+	case c.Outcome == Done && c.Step != StepVerify:
+		return ErrStep.with("a handoff is done at step %q, not at %q", StepVerify, c.Step)
 	}
 	return s.endOperation(e, c.ID, c.Step, c.Outcome, c.Reason)
 }
@@ -222,6 +268,9 @@ func (c ExpireOperation) apply(s *State, e Entry) error {
 	}
 	if c.Step == "" {
 		return ErrStep.with("an expiry needs the step it is for")
+	}
+	if o.Rolling() && c.Number != o.Number() {
+		return ErrStep.with("operation %d is at step %d, not %d", c.ID, o.Number(), c.Number)
 	}
 	if o.Outcome == Running && e.At <= o.Deadline {
 		return ErrDeadline.with("operation %d has %d ms left", c.ID, o.Deadline-e.At)
@@ -258,6 +307,9 @@ func (s *State) endOperation(e Entry, id uint64, step string, outcome Outcome, r
 	subject := ""
 	if o.Handoff != nil {
 		subject = o.Handoff.To
+	}
+	if o.Rolling() {
+		s.endRolling(o, outcome)
 	}
 	s.note(e, "operation."+string(outcome), subject, "%s %d%s", o.Kind, id, because(reason))
 	return nil

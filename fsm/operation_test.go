@@ -31,7 +31,7 @@ func at(step string) func(*State) bool {
 func over(outcome Outcome, reason string) func(*State) bool {
 	return func(s *State) bool {
 		o, _ := s.Operation(handoffID)
-		return o.Outcome == outcome && o.Reason == reason && o.Ended > 0 && o.Current() == Step{} && len(s.RunningOperations()) == 0 &&
+		return o.Outcome == outcome && o.Reason == reason && o.Ended > 0 && o.Current().Name == "" && len(s.RunningOperations()) == 0 &&
 			s.History[len(s.History)-1].Kind == "operation."+string(outcome)
 	}
 }
@@ -71,26 +71,26 @@ var operationRules = []rule{
 	{name: "advance what has ended", on: ended, do: AdvanceOperation{handoffID, StepValidate, StepAwait, "a", 70_000}, want: ErrEnded},
 	{name: "advance with a deadline in a year", on: atStep(StepValidate), do: AdvanceOperation{handoffID, StepValidate, StepAwait, "a", 1 << 35}, want: ErrDeadline},
 
-	{name: "finish", on: atStep(StepVerify), do: FinishOperation{handoffID, StepVerify, Done, ""}, check: over(Done, "")},
-	{name: "finish before anything was done", on: atStep(StepValidate), do: FinishOperation{handoffID, StepValidate, Done, ""}, want: ErrStep},
-	{name: "finish at another step", on: atStep(StepStart), do: FinishOperation{handoffID, StepVerify, Done, ""}, want: ErrStep},
-	{name: "finish at no step", on: atStep(StepVerify), do: FinishOperation{handoffID, "", Done, ""}, want: ErrStep},
-	{name: "finish without an outcome", on: atStep(StepVerify), do: FinishOperation{handoffID, StepVerify, Running, ""}, want: ErrStep},
-	{name: "finish as expired", on: atStep(StepVerify), do: FinishOperation{handoffID, StepVerify, Expired, ""}, want: ErrStep},
-	{name: "finish twice", on: ended, do: FinishOperation{handoffID, StepValidate, Failed, ""}, want: ErrEnded},
-	{name: "finish what is not there", on: leased, do: FinishOperation{99, StepVerify, Done, ""}, want: ErrOperation},
-	{name: "fail", on: atStep(StepAwait), do: FinishOperation{handoffID, StepAwait, Failed, "no gap"}, check: over(Failed, "no gap")},
-	{name: "cancel at any step", on: atStep(StepStop), do: FinishOperation{handoffID, "", Canceled, "by the operator"}, check: over(Canceled, "by the operator")},
-	{name: "cancel at a step that is over", on: atStep(StepStop), do: FinishOperation{handoffID, StepAwait, Canceled, ""}, want: ErrStep},
-	{name: "cancel what has ended", on: ended, do: FinishOperation{handoffID, "", Canceled, ""}, want: ErrEnded},
+	{name: "finish", on: atStep(StepVerify), do: FinishOperation{ID: handoffID, Step: StepVerify, Outcome: Done, Reason: ""}, check: over(Done, "")},
+	{name: "finish before anything was done", on: atStep(StepValidate), do: FinishOperation{ID: handoffID, Step: StepValidate, Outcome: Done, Reason: ""}, want: ErrStep},
+	{name: "finish at another step", on: atStep(StepStart), do: FinishOperation{ID: handoffID, Step: StepVerify, Outcome: Done, Reason: ""}, want: ErrStep},
+	{name: "finish at no step", on: atStep(StepVerify), do: FinishOperation{ID: handoffID, Step: "", Outcome: Done, Reason: ""}, want: ErrStep},
+	{name: "finish without an outcome", on: atStep(StepVerify), do: FinishOperation{ID: handoffID, Step: StepVerify, Outcome: Running, Reason: ""}, want: ErrStep},
+	{name: "finish as expired", on: atStep(StepVerify), do: FinishOperation{ID: handoffID, Step: StepVerify, Outcome: Expired, Reason: ""}, want: ErrStep},
+	{name: "finish twice", on: ended, do: FinishOperation{ID: handoffID, Step: StepValidate, Outcome: Failed, Reason: ""}, want: ErrEnded},
+	{name: "finish what is not there", on: leased, do: FinishOperation{ID: 99, Step: StepVerify, Outcome: Done, Reason: ""}, want: ErrOperation},
+	{name: "fail", on: atStep(StepAwait), do: FinishOperation{ID: handoffID, Step: StepAwait, Outcome: Failed, Reason: "no gap"}, check: over(Failed, "no gap")},
+	{name: "cancel at any step", on: atStep(StepStop), do: FinishOperation{ID: handoffID, Step: "", Outcome: Canceled, Reason: "by the operator"}, check: over(Canceled, "by the operator")},
+	{name: "cancel at a step that is over", on: atStep(StepStop), do: FinishOperation{ID: handoffID, Step: StepAwait, Outcome: Canceled, Reason: ""}, want: ErrStep},
+	{name: "cancel what has ended", on: ended, do: FinishOperation{ID: handoffID, Step: "", Outcome: Canceled, Reason: ""}, want: ErrEnded},
 
-	{name: "expire", on: atStep(StepAwait), do: ExpireOperation{handoffID, StepAwait}, at: 30_001, check: over(Expired, "step await window was not done in time")},
-	{name: "expire when overtaken", on: overtaken(StepStop), do: ExpireOperation{handoffID, StepStop}, at: 40_001, check: over(Expired, "step stop was not done in time")},
-	{name: "expire too early", on: atStep(StepAwait), do: ExpireOperation{handoffID, StepAwait}, at: 30_000, want: ErrDeadline},
-	{name: "expire a step that is over", on: atStep(StepAwait), do: ExpireOperation{handoffID, StepValidate}, at: 30_001, want: ErrStep},
-	{name: "expire no step", on: atStep(StepAwait), do: ExpireOperation{handoffID, ""}, at: 30_001, want: ErrStep},
-	{name: "expire what has ended", on: ended, do: ExpireOperation{handoffID, StepValidate}, at: 30_001, want: ErrEnded},
-	{name: "expire what is not there", on: leased, do: ExpireOperation{99, StepAwait}, at: 30_001, want: ErrOperation},
+	{name: "expire", on: atStep(StepAwait), do: ExpireOperation{ID: handoffID, Step: StepAwait}, at: 30_001, check: over(Expired, "step await window was not done in time")},
+	{name: "expire when overtaken", on: overtaken(StepStop), do: ExpireOperation{ID: handoffID, Step: StepStop}, at: 40_001, check: over(Expired, "step stop was not done in time")},
+	{name: "expire too early", on: atStep(StepAwait), do: ExpireOperation{ID: handoffID, Step: StepAwait}, at: 30_000, want: ErrDeadline},
+	{name: "expire a step that is over", on: atStep(StepAwait), do: ExpireOperation{ID: handoffID, Step: StepValidate}, at: 30_001, want: ErrStep},
+	{name: "expire no step", on: atStep(StepAwait), do: ExpireOperation{ID: handoffID, Step: ""}, at: 30_001, want: ErrStep},
+	{name: "expire what has ended", on: ended, do: ExpireOperation{ID: handoffID, Step: StepValidate}, at: 30_001, want: ErrEnded},
+	{name: "expire what is not there", on: leased, do: ExpireOperation{ID: 99, Step: StepAwait}, at: 30_001, want: ErrOperation},
 }
 
 // Every ended operation is remembered up to a bound; one that runs is never forgotten.
@@ -134,7 +134,7 @@ func TestNoHandoffBlocksTheNext(t *testing.T) {
 			s, id := handing(t, step)
 			s = disturb(s)
 			must(t, s, FinishOperation{ID: id, Outcome: Canceled})
-			e := stamp(s, ExpireOperation{id, step})
+			e := stamp(s, ExpireOperation{ID: id, Step: step})
 			e.At = 100_000
 			next, r := s.Apply(e)
 			if r.Err != nil || len(next.RunningOperations()) != 0 {

@@ -45,6 +45,10 @@ type State struct {
 	Invites map[string]Invite `json:"invites,omitempty"` // by id, bounded
 	Banned  map[string]int64  `json:"banned,omitempty"`  // members that an operator removed, and when (Unix ms), until an invite is used; bounded
 	Lost    map[string]string `json:"lost,omitempty"`    // p2p addresses of the members that a recovery removed, until they join again
+
+	// Of entry version 3.
+
+	Homes map[string]Home `json:"homes,omitempty"` // by member: what its node is to run, and runs
 }
 
 // Event is one line of the history.

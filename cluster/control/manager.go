@@ -20,6 +20,7 @@ type Config struct {
 	Cluster Cluster
 	Node    Node        // nil for a witness
 	Gate    Gate        // nil for a witness
+	Home    Home        // nil for a witness; also where nothing can be restarted or upgraded
 	OnFatal func(error) // called when this manager, and its node with it, must not go on; nil: it is only logged
 	Now     func() time.Time
 	Log     *slog.Logger

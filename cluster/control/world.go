@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"time"
 
 	"roundtable/chain"
 	"roundtable/cluster/health"
@@ -93,4 +94,43 @@ type GateView struct {
 	// Confirmed is the newest block of the node's chain that carries a signature which this gate gave.
 	Confirmed chain.Block
 	Sealed    string // why it is closed for good
+}
+
+// Home is what the controllers need of the local node's versions and configurations. The methods with a context may take long;
+// they are called from one goroutine at a time, and end with the context. All are idempotent: after a crash they are called again.
+// say tells how far they are: percent 0 to 100, and a few words; it never blocks.
+type Home interface {
+	// View never blocks.
+	View() HomeView
+	// Changed is closed at the next change of the view.
+	Changed() <-chan struct{}
+	// Stage makes a version ready to be switched to, and changes nothing else. what is for the operator: its checksum, where it came
+	// from, what it says of itself.
+	Stage(ctx context.Context, u fsm.Upgrade, say func(percent int, text string)) (what string, err error)
+	// Ready runs what an operator wants done before this node is stopped for an upgrade; nothing was stopped yet where it fails.
+	Ready(ctx context.Context, u fsm.Upgrade) error
+	// Become stops the node, makes the version (tag) and the configuration (hash) the present ones, "" for what is there, and starts
+	// it: it returns once nodeos' HTTP answers, or with the reason why it does not. The node is stopped and started even where both
+	// are the present ones already. A version or a configuration that is not here is an error before anything is stopped.
+	Become(ctx context.Context, tag, config string, say func(percent int, text string)) error
+	// Prove returns once the node is proved back: running, its head within 2 slots of best, p2p peers where it has any configured
+	// that are no members, and 5 blocks in a row that came about 500 ms apart.
+	Prove(ctx context.Context, best func() chain.Slot, peers func() bool, say func(percent int, text string)) error
+	// Snapshot has nodeos make a chain snapshot.
+	Snapshot(ctx context.Context) (what string, err error)
+	// Arm tells nodeos to stop at a block (pause_at_block); Disarm takes it back (resume does; the node stays paused without a lease).
+	Arm(ctx context.Context, block uint32) error
+	Disarm(ctx context.Context) error
+	// Triggered asks the node whether the feature is activated or the row says so; what is the evidence.
+	Triggered(ctx context.Context, u fsm.Upgrade) (yes bool, what string, err error)
+}
+
+// HomeView is the local node's version and configuration as they stand. It is immutable.
+type HomeView struct {
+	Tag    string        // of the version that `current` names; "" where there are no versions
+	Runs   string        // of the version that the node was started with last
+	Config string        // hash of the configuration that the node was started with last
+	Offers string        // hash of a configuration that differs from it and waits to be rolled out; "" for none
+	Auto   bool          // offers are rolled out without being asked for
+	Limit  time.Duration // how long this member may take from its stop to its proof, as configured; a request may say otherwise
 }
