@@ -76,8 +76,8 @@ func openLocal(ctx context.Context, c *config.Config, moved *clock.Clock, now fu
 		Args: c.Node.Args, HTTP: c.Node.HTTP, P2P: c.Node.P2P, AgentName: c.Manager.ID, Peers: c.Node.Peers, Producers: c.Node.Producers,
 		Fence: node.FenceGate, Keys: signer.Keys(), Socket: c.Socket(), SignerMillis: signerMillis,
 	}
-	prepare := func(context.Context) error { return l.prepare(c, settings) }
-	if err := prepare(ctx); err != nil { // a bad template must stop the start, not the first run of nodeos
+	prepare := func(context.Context, node.Program) error { return l.prepare(c, settings) }
+	if err := prepare(ctx, node.Program{}); err != nil { // a bad template must stop the start, not the first run of nodeos
 		return l, err
 	}
 	l.supervisor, err = node.New(node.Config{

@@ -87,7 +87,7 @@ var hints = map[Cause]string{
 	CauseSIGSEGV:        "the state may be damaged: start with --replay-blockchain, or restore a chain snapshot",
 	CauseStartTimeout:   "shared_memory.bin may be truncated: start with --replay-blockchain, or raise the start timeout",
 	CauseStopTimeout:    "it had to be killed, so the next start replays; raise node.stop_timeout",
-	CauseCannotStart:    "check node.path and its permissions",
+	CauseCannotStart:    "check the program's path, permissions and arguments: node.path and node.args, or run.toml of the version",
 }
 
 // marks lists what in the last lines decides among the causes of one exit code; the first match wins.

@@ -27,8 +27,7 @@ func (s *Supervisor) run(ctx context.Context, o order, p plan) Exit {
 			st.Restarts++
 		}
 	})
-	args := s.args(p)
-	c, drained, err := s.spawn(ctx, args)
+	c, drained, err := s.spawn(ctx, p)
 	if err != nil {
 		if ctx.Err() != nil {
 			err = ctx.Err()
@@ -39,9 +38,10 @@ func (s *Supervisor) run(ctx context.Context, o order, p plan) Exit {
 	s.child = c
 	s.mu.Unlock()
 	s.set(func(st *Status) { st.PID = c.pid })
-	s.log.Info("node started, paused", "pid", c.pid, "start", st.Starts, "extra", strings.Join(p.args, " "))
+	s.log.Info("node started, paused", "pid", c.pid, "start", st.Starts, "program", s.program.Path, "tag", s.program.Tag,
+		"extra", strings.Join(p.args, " "))
 
-	forced, asked := s.attend(ctx, c, o, args, ups)
+	forced, asked := s.attend(ctx, c, o, s.args(p), ups)
 
 	select { // its last words; a helper process that outlives it was killed with its group
 	case <-drained:
@@ -83,13 +83,16 @@ func (s *Supervisor) ended(exit Exit) Exit {
 // args is the whole command line after the program's name.
 func (s *Supervisor) args(p plan) []string {
 	args := []string{"--config-dir", s.cfg.ConfigDir, "--data-dir", s.cfg.DataDir, "-e", "--pause-on-startup"}
-	return slices.Concat(args, s.cfg.Args, p.args)
+	return slices.Concat(args, s.program.Args, p.args)
 }
 
 // spawn starts the process. drained is closed when all it wrote to our own pipes has been read.
-func (s *Supervisor) spawn(ctx context.Context, args []string) (c *child, drained chan struct{}, err error) {
+func (s *Supervisor) spawn(ctx context.Context, p plan) (c *child, drained chan struct{}, err error) {
+	if err := s.choose(ctx); err != nil {
+		return nil, nil, err
+	}
 	if s.cfg.Prepare != nil {
-		if err := s.cfg.Prepare(ctx); err != nil {
+		if err := s.cfg.Prepare(ctx, s.program); err != nil {
 			return nil, nil, fmt.Errorf("prepare: %w", err)
 		}
 	}
@@ -99,8 +102,8 @@ func (s *Supervisor) spawn(ctx context.Context, args []string) (c *child, draine
 	if pid := holder(s.chainDir("blocks"), s.chainDir("state")); pid != 0 {
 		return nil, nil, fmt.Errorf("%w: pid %d has files of %s open; stop it first", ErrInUse, pid, s.cfg.DataDir)
 	}
-	cmd := exec.Command(s.cfg.Path, args...) //nolint:noctx // it is ended by the SIGTERM ladder, never by a context's SIGKILL
-	cmd.Env = environment(s.cfg.Env)
+	cmd := exec.Command(s.program.Path, s.args(p)...) //nolint:noctx // it is ended by the SIGTERM ladder, never by a context's SIGKILL
+	cmd.Env = environment(s.program.Env)
 
 	var ours, theirs []*os.File // our read ends, and what the child gets
 	defer func() {
@@ -143,7 +146,7 @@ func (s *Supervisor) spawn(ctx context.Context, args []string) (c *child, draine
 	return c, s.drain(ours), nil
 }
 
-// chainDir is where nodeos keeps "blocks" or "state": in the data directory, but for blocks-dir and state-dir.
+// chainDir is where the present program keeps "blocks" or "state": in the data directory, but for blocks-dir and state-dir.
 func (s *Supervisor) chainDir(name string) string {
 	dir := name
 	if text, err := os.ReadFile(filepath.Join(s.cfg.ConfigDir, "config.ini")); err == nil {
@@ -155,11 +158,11 @@ func (s *Supervisor) chainDir(name string) string {
 			}
 		}
 	}
-	for i, a := range s.cfg.Args {
+	for i, a := range s.program.Args {
 		if v, ok := strings.CutPrefix(a, "--"+name+"-dir="); ok {
 			dir = v
-		} else if a == "--"+name+"-dir" && i+1 < len(s.cfg.Args) {
-			dir = s.cfg.Args[i+1]
+		} else if a == "--"+name+"-dir" && i+1 < len(s.program.Args) {
+			dir = s.program.Args[i+1]
 		}
 	}
 	if filepath.IsAbs(dir) {

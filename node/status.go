@@ -23,10 +23,12 @@ type Status struct {
 	State     State     `json:"state"`
 	Since     time.Time `json:"since"`         // of State
 	PID       int       `json:"pid,omitempty"` // 0 without a process
-	StartedAt time.Time `json:"started_at"`    // of the process, or of the last one
-	Starts    int       `json:"starts"`        // processes started so far
-	Restarts  int       `json:"restarts"`      // of these, those after an exit nobody asked for
-	Replaying bool      `json:"replaying"`     // this run was started with --replay-blockchain by the recovery
+	Tag       string    `json:"tag,omitempty"` // of the Program that runs, or ran last
+	Path      string    `json:"path,omitempty"`
+	StartedAt time.Time `json:"started_at"` // of the process, or of the last one
+	Starts    int       `json:"starts"`     // processes started so far
+	Restarts  int       `json:"restarts"`   // of these, those after an exit nobody asked for
+	Replaying bool      `json:"replaying"`  // this run was started with --replay-blockchain by the recovery
 	LastExit  *Exit     `json:"last_exit,omitempty"`
 	Reason    string    `json:"reason,omitempty"` // why it is down or in backoff
 	Hint      string    `json:"hint,omitempty"`

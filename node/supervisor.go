@@ -30,18 +30,23 @@ const (
 	RecoverNone   Recover = "none"   // count it as any other exit
 )
 
-// Config configures a Supervisor. Path, ConfigDir, DataDir and Pipeline are needed, and Ready unless Client is given.
+// Config configures a Supervisor. ConfigDir, DataDir and Pipeline are needed, Ready unless Client is given, and Program
+// unless Path is.
 type Config struct {
-	Path      string   // of nodeos; looked up in PATH if it has no slash
-	ConfigDir string   // must hold config.ini at each start: without one nodeos makes a default one and opens 0.0.0.0 (03-errors/a.38)
-	DataDir   string   // locked by New
-	Args      []string // after --config-dir, --data-dir, -e, --pause-on-startup; check them with CheckArgs
-	Env       []string // nil = this process's; JOURNAL_STREAM (FACT 4) and ROUNDTABLE_* are taken out
+	ConfigDir string // must hold config.ini at each start: without one nodeos makes a default one and opens 0.0.0.0 (03-errors/a.38)
+	DataDir   string // locked by New
+
+	// Program is asked before each start, also before one after a crash, which program to run. An error, or arguments that
+	// CheckArgs refuses, is an exit with CauseCannotStart. nil = always Path with Args and Env, which New checks.
+	Program func(ctx context.Context) (Program, error)
+	Path    string
+	Args    []string
+	Env     []string
 
 	Pipeline *Pipeline
-	Client   *Client                         // asked for get_info to learn that HTTP is up
-	Ready    func(ctx context.Context) error // instead of Client
-	Prepare  func(ctx context.Context) error // before each start, e.g. write config.ini; an error counts as an exit
+	Client   *Client                                    // asked for get_info to learn that HTTP is up
+	Ready    func(ctx context.Context) error            // instead of Client
+	Prepare  func(ctx context.Context, p Program) error // before each start of p, e.g. write config.ini; an error counts as an exit
 
 	// Stdout is called anew before each start and gives the write end that becomes nodeos' stdout (the gate's packet pipe); the
 	// supervisor closes its copy after the start. nil = a pipe into Pipeline.
@@ -76,6 +81,8 @@ type Supervisor struct {
 	status Status
 	child  *child
 	exits  []time.Time // unasked ones in the budget's window
+
+	program Program // of the present start, or the last one; only Run's goroutine knows it
 }
 
 // moment is a status and the channel that its successor closes.
@@ -95,11 +102,15 @@ type order struct {
 // New takes the lock of the data directory (ErrLocked) and checks the configuration. Nothing is started before Run; Close
 // instead of Run gives the lock back.
 func New(cfg Config) (*Supervisor, error) {
-	if cfg.Path == "" || cfg.ConfigDir == "" || cfg.DataDir == "" || cfg.Pipeline == nil || cfg.Client == nil && cfg.Ready == nil {
-		return nil, errors.New("node: Config needs Path, ConfigDir, DataDir, Pipeline, and Client or Ready")
+	if cfg.Path == "" && cfg.Program == nil || cfg.ConfigDir == "" || cfg.DataDir == "" || cfg.Pipeline == nil || cfg.Client == nil && cfg.Ready == nil {
+		return nil, errors.New("node: Config needs ConfigDir, DataDir, Pipeline, Path or Program, and Client or Ready")
 	}
-	if err := CheckArgs(cfg.Args); err != nil {
-		return nil, err
+	if cfg.Program == nil {
+		if err := CheckArgs(cfg.Args); err != nil {
+			return nil, err
+		}
+		always := Program{Path: cfg.Path, Args: cfg.Args, Env: cfg.Env}
+		cfg.Program = func(context.Context) (Program, error) { return always, nil }
 	}
 	if cfg.Ready == nil {
 		cfg.Ready = func(ctx context.Context) error { _, err := cfg.Client.Info(ctx); return err }

@@ -346,7 +346,7 @@ func TestSupervisorRefusals(t *testing.T) {
 		t.Error(err)
 	}
 	cfg := r.cfg
-	cfg.Args = []string{"--data", "/elsewhere"}
+	cfg.Args, cfg.Program = []string{"--data", "/elsewhere"}, nil
 	if _, err := New(cfg); !errors.Is(err, ErrOwned) {
 		t.Error(err)
 	}
@@ -472,14 +472,14 @@ func TestLockNoticesAReusedPid(t *testing.T) {
 
 func TestChainDir(t *testing.T) {
 	dir := newDir(t, "ok")
-	s := &Supervisor{cfg: Config{ConfigDir: dir + "/config", DataDir: "/d", Args: []string{"--blocks-dir", "b"}}}
+	s := &Supervisor{cfg: Config{ConfigDir: dir + "/config", DataDir: "/d"}, program: Program{Args: []string{"--blocks-dir", "b"}}}
 	if got := s.chainDir("blocks") + " " + s.chainDir("state"); got != "/d/b /d/state" {
 		t.Error(got)
 	}
 	if err := durable.Write(dir+"/config/config.ini", []byte("state-dir = /fast/state # x\n")); err != nil {
 		t.Fatal(err)
 	}
-	s.cfg.Args = []string{"--blocks-dir=/b"}
+	s.program.Args = []string{"--blocks-dir=/b"}
 	if got := s.chainDir("blocks") + " " + s.chainDir("state"); got != "/b /fast/state" {
 		t.Error(got)
 	}
