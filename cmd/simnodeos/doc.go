@@ -26,5 +26,9 @@
 //	--sim-slow-start D         more time before HTTP comes up
 //	--sim-calibration D        the calibration that delays every start of nodeos (default 550ms)
 //
+// A build says its version and may have arguments of its own, which come before the command line's:
+//
+//	go build -ldflags "-X roundtable/cmd/simnodeos/sim.Version=v1.2.3 -X 'roundtable/cmd/simnodeos/sim.Args=--sim-never-sync'"
+//
 // Not imitated: deep-mind and the state history, real transactions, finalizer votes and safety.dat, setprods.
 package main

@@ -21,13 +21,13 @@ func (n *Node) cacheInfo() {
 	c := n.chain
 	best, root := c.forks.heads()
 	h := c.head
-	n.info.Store(&chainInfo{head: h, best: best, lib: root, body: fmt.Sprintf(`{"server_version":"04bdb089","chain_id":"%s","head_block_num":%d,`+
+	n.info.Store(&chainInfo{head: h, best: best, lib: root, body: fmt.Sprintf(`{"server_version":"%s","chain_id":"%s","head_block_num":%d,`+
 		`"last_irreversible_block_num":%d,"last_irreversible_block_id":"%s","head_block_id":"%s","head_block_time":"%s","head_block_producer":"%s",`+
 		`"virtual_block_cpu_limit":%d,"virtual_block_net_limit":%d,"block_cpu_limit":200000,"block_net_limit":1048576,"server_version_string":"%s",`+
 		`"fork_db_head_block_num":%d,"fork_db_head_block_id":"%s","server_full_version_string":"%s","total_cpu_weight":0,"total_net_weight":0,`+
 		`"earliest_available_block_num":%d,"last_irreversible_block_time":"%s"}`,
-		c.chainID, h.num, root.num, root.id, h.id, slotTime(h.block.Slot), h.block.Producer, 200000+int(h.num)*200, 1048576+int(h.num)*1050, version,
-		best.num, best.id, fullVersion, c.disk.first, slotTime(root.block.Slot))})
+		commit()[:8], c.chainID, h.num, root.num, root.id, h.id, slotTime(h.block.Slot), h.block.Producer, 200000+int(h.num)*200, 1048576+int(h.num)*1050, Version,
+		best.num, best.id, fullVersion(), c.disk.first, slotTime(root.block.Slot))})
 }
 
 func ok200(body string) response { return response{status: 200, body: body} }

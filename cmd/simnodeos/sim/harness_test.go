@@ -139,6 +139,7 @@ type rig struct {
 	config  []string
 	ledger  string
 	env     []string
+	program string // "" = this test binary
 }
 
 func writeGenesis(t *testing.T) string {
@@ -183,7 +184,11 @@ func (r *rig) command(args ...string) *exec.Cmd {
 		"http-validate-host = false\nverbose-http-errors = true\np2p-max-nodes-per-host = 25\n%s%s\n", r.http, r.p2p, r.name, allPlugins, strings.Join(r.config, "\n")))
 	all := append([]string{"--config-dir", r.path("config"), "--data-dir", r.path("data"), "--sim-ledger", r.ledger, "--sim-calibration", "10ms",
 		"--sim-p2p-reconnect", "1s"}, args...)
-	cmd := exec.Command(os.Args[0], all...)
+	program := r.program
+	if program == "" {
+		program = os.Args[0]
+	}
+	cmd := exec.Command(program, all...)
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "JOURNAL_STREAM=") {
 			cmd.Env = append(cmd.Env, v)

@@ -189,9 +189,9 @@ func format(a response, req *http.Request, keep bool) string {
 		connection = "Connection: close\r\n"
 	}
 	if a.late {
-		fmt.Fprintf(&b, "Content-Type: %s\r\n%sServer: nodeos/%s\r\n", kind, connection, version)
+		fmt.Fprintf(&b, "Content-Type: %s\r\n%sServer: nodeos/%s\r\n", kind, connection, Version)
 	} else {
-		fmt.Fprintf(&b, "%sServer: nodeos/%s\r\nContent-Type: %s\r\n", connection, version, kind)
+		fmt.Fprintf(&b, "%sServer: nodeos/%s\r\nContent-Type: %s\r\n", connection, Version, kind)
 	}
 	fmt.Fprintf(&b, "Content-Length: %d\r\n\r\n", len(a.body))
 	if req.Method != http.MethodHead {

@@ -46,7 +46,7 @@ type Node struct {
 
 // Main runs the double as a process and returns its exit code.
 func Main(args []string) int {
-	opts, argErr := parseArgs(args)
+	opts, argErr := parseArgs(builtIn(args))
 	c, err := clockOf(opts)
 	if argErr == nil {
 		argErr = err
@@ -70,10 +70,10 @@ func (n *Node) run(argErr error) int {
 			print1(helpText())
 			return 0
 		case o.set("version"):
-			print1(version + "\n")
+			print1(Version + "\n")
 			return 0
 		case o.set("full-version"):
-			print1(fullVersion + "\n")
+			print1(fullVersion() + "\n")
 			return 0
 		case o.set("print-default-config"):
 			print1(defaultConfig())

@@ -16,11 +16,7 @@ var featuresTable string
 //go:embed embed/endpoints.tsv
 var endpointsTable string
 
-const (
-	version     = "v1.2.2"
-	fullVersion = "v1.2.2-04bdb089edc7e3c3f954e0aab4a7f3cb48635788"
-	devKey      = "EOS6MRyAjQq8ud7hVNYcfnVPJqcVpscN5So8BhtHuGYqET5GDW5CV=KEY:5KQwrPbwdL6PhXujxW37FSSQZ1JiwsST4cqQzDeyXtP79zkvFD3"
-)
+const devKey = "EOS6MRyAjQq8ud7hVNYcfnVPJqcVpscN5So8BhtHuGYqET5GDW5CV=KEY:5KQwrPbwdL6PhXujxW37FSSQZ1JiwsST4cqQzDeyXtP79zkvFD3"
 
 func mainSite(line int, fn string) site { return site{"main.cpp", line, cut(fn, 20)} }
 
@@ -73,7 +69,7 @@ func (n *Node) initialize() error {
 	return nil
 }
 
-func (n *Node) versionLine(at site) { n.say(at, "nodeos version %s %s", version, fullVersion) }
+func (n *Node) versionLine(at site) { n.say(at, "nodeos version %s %s", Version, fullVersion()) }
 
 func (n *Node) optionsLine() {
 	n.say(mainSite(69, "log_non_default_options"), "Non-default options: %s", n.opts.nonDefault())
