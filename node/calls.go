@@ -125,6 +125,44 @@ type Schedules struct {
 	Proposed *Schedule `json:"proposed"` // nil: none proposed
 }
 
+// Feature is a protocol feature of get_activated_protocol_features.
+type Feature struct {
+	Digest        string `json:"feature_digest"`
+	Ordinal       uint32 `json:"activation_ordinal"`
+	Block         uint32 `json:"activation_block_num"`
+	Specification []struct {
+		Name  string `json:"name"`
+		Value string `json:"value"`
+	} `json:"specification"`
+}
+
+// Name is the feature's code name, such as PREACTIVATE_FEATURE; "" if it is none of nodeos' own.
+func (f Feature) Name() string {
+	for _, s := range f.Specification {
+		if s.Name == "builtin_feature_codename" {
+			return s.Value
+		}
+	}
+	return ""
+}
+
+// TableQuery names rows of a contract's table.
+type TableQuery struct {
+	Code  string `json:"code"`  // the contract's account
+	Scope string `json:"scope"` // "" is a scope, too; mostly the contract's account again
+	Table string `json:"table"`
+	Lower string `json:"lower_bound"` // first and last primary key, a number or a name; "" = no bound
+	Upper string `json:"upper_bound"`
+	Limit uint32 `json:"limit"` // 0 = 10
+}
+
+// TableRows is the answer of get_table_rows.
+type TableRows struct {
+	Rows []json.RawMessage `json:"rows"` // as the contract's ABI shows them
+	More bool              `json:"more"`
+	Next string            `json:"next_key"` // to go on from, as Lower, where there is More
+}
+
 // Finalizers is get_finalizer_info: no active policy before Savanna.
 type Finalizers struct {
 	Active  *FinalizerPolicy `json:"active_finalizer_policy"`
@@ -238,6 +276,29 @@ func (c *Client) FinalizerInfo(ctx context.Context) (f Finalizers, err error) {
 	return f, err
 }
 
+// ActivatedFeatures lists the protocol features that are active on this chain, in the order of their activation.
+func (c *Client) ActivatedFeatures(ctx context.Context) ([]Feature, error) {
+	var answer struct {
+		Features []Feature `json:"activated_protocol_features"`
+	}
+	// Spring lists all whatever is asked for; before it ten were the default.
+	err := c.read(ctx, "/v1/chain/get_activated_protocol_features", map[string]uint32{"limit": 1000}, &answer)
+	return answer.Features, err
+}
+
+// TableRows asks for rows of a table of the head's state. No row is no error; ErrNoTable says that there is no such account, or that
+// its contract has no such table.
+func (c *Client) TableRows(ctx context.Context, q TableQuery) (r TableRows, err error) {
+	if q.Limit == 0 {
+		q.Limit = 10
+	}
+	err = c.read(ctx, "/v1/chain/get_table_rows", struct {
+		JSON bool `json:"json"`
+		TableQuery
+	}{true, q}, &r)
+	return r, err
+}
+
 // Paused asks whether production is paused by an order. false does not mean that it produces (FACT 25).
 func (c *Client) Paused(ctx context.Context) (paused bool, err error) {
 	err = c.read(ctx, "/v1/producer/paused", nil, &paused)
@@ -253,6 +314,13 @@ func (c *Client) Pause(ctx context.Context) error {
 // Resume clears the pause flag, and a pause_at_block.
 func (c *Client) Resume(ctx context.Context) error {
 	return c.read(ctx, "/v1/producer/resume", nil, nil)
+}
+
+// PauseAtBlock makes nodeos stop at that block: it neither produces nor takes in a later one, while it goes on answering and
+// Paused stays as it is (FACT 25). Resume, which clears the pause as well, or a restart ends it. ErrPastBlock if the head is there
+// already.
+func (c *Client) PauseAtBlock(ctx context.Context, num uint32) error {
+	return c.read(ctx, "/v1/producer/pause_at_block", map[string]uint32{"block_num": num}, nil)
 }
 
 // CreateSnapshot makes a chain snapshot of the head. It answers when that block is irreversible, on a chain that stands still

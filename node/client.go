@@ -38,6 +38,8 @@ type Client struct {
 var (
 	ErrUnknownBlock    = errors.New("unknown block")
 	ErrUnknownEndpoint = errors.New("unknown endpoint") // the plugin is not loaded
+	ErrPastBlock       = errors.New("that block is past")
+	ErrNoTable         = errors.New("no such account or table")
 )
 
 // APIError is nodeos' own error answer (FACT 27).
@@ -55,10 +57,19 @@ func (e *APIError) Error() string {
 	return fmt.Sprintf("nodeos: %s: %d %s: %s", e.Path, e.Status, e.Name, e.Message)
 }
 
-// Is matches ErrUnknownBlock and ErrUnknownEndpoint.
+// Is matches the errors above.
 func (e *APIError) Is(target error) bool {
-	return target == ErrUnknownBlock && e.Name == "unknown_block_exception" ||
-		target == ErrUnknownEndpoint && e.Status == http.StatusNotFound
+	switch target {
+	case ErrUnknownBlock:
+		return e.Name == "unknown_block_exception"
+	case ErrUnknownEndpoint:
+		return e.Status == http.StatusNotFound
+	case ErrPastBlock:
+		return e.Name == "invalid_pause_at_block_request"
+	case ErrNoTable:
+		return e.Name == "account_query_exception" || e.Name == "contract_table_query_exception"
+	}
+	return false
 }
 
 // NewClient makes a client; nothing is connected yet. Close lets idle connections go.

@@ -48,7 +48,7 @@ func replay(t testing.TB, answers map[string]recorded) *Client {
 			a = recorded{Status: 400, Body: json.RawMessage(`{"code":400,"message":"Disallowed HTTP HOST header in the request","error":{"code":0,"name":"","what":"","details":[]}}`)}
 		case !ok:
 			a = recording(t, "76-unknown-endpoint")
-		case strings.HasPrefix(r.URL.Path, "/v1/producer/") && len(body) > 0:
+		case strings.HasPrefix(r.URL.Path, "/v1/producer/") && len(body) > 0 && !strings.HasSuffix(r.URL.Path, "/pause_at_block"):
 			a = recording(t, "86-pause-with-body")
 		}
 		w.WriteHeader(a.Status)
@@ -123,6 +123,68 @@ func TestClientReadsRecordedAnswers(t *testing.T) {
 	}
 	if _, err := c.Metrics(ctx); !errors.Is(err, ErrUnknownEndpoint) {
 		t.Error(err)
+	}
+}
+
+// TestClientAsksForWhatAnUpgradeWaitsFor: bodies as they are sent, and what is read of the answers.
+func TestClientAsksForWhatAnUpgradeWaitsFor(t *testing.T) {
+	var answer recorded
+	var path, body string
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		path, body = r.URL.Path, string(b)
+		w.WriteHeader(answer.Status)
+		_, _ = w.Write(answer.Body)
+	}))
+	defer srv.Close()
+	c := must[*Client](t)(NewClient(ClientConfig{Addr: strings.TrimPrefix(srv.URL, "http://")}))
+	defer c.Close()
+	sent := func(name, want string) {
+		t.Helper()
+		if path != answer.Request.Path || body != want {
+			t.Errorf("%s: sent %s to %s, want %s to %s", name, body, path, want, answer.Request.Path)
+		}
+	}
+	ctx := t.Context()
+
+	answer = recording(t, "34-pause_at_block")
+	if err := c.PauseAtBlock(ctx, 31); err != nil {
+		t.Error(err)
+	}
+	sent("pause_at_block", `{"block_num":31}`)
+	answer = recording(t, "36-pause_at_block-in-the-past")
+	if err := c.PauseAtBlock(ctx, 5); !errors.Is(err, ErrPastBlock) || !strings.Contains(err.Error(), "Pause at block 5 <= chain head 31") {
+		t.Error(err)
+	}
+
+	answer = recording(t, "18-get_activated_protocol_features")
+	if f, err := c.ActivatedFeatures(ctx); err != nil || len(f) != 0 {
+		t.Error(f, err)
+	}
+	sent("features", `{"limit":1000}`)
+	answer = recording(t, "get_activated_protocol_features-two")
+	f := must[[]Feature](t)(c.ActivatedFeatures(ctx))
+	if len(f) != 2 || f[0].Name() != "PREACTIVATE_FEATURE" || f[1].Name() != "ONLY_LINK_TO_EXISTING_PERMISSION" || f[1].Block != 77 || f[1].Ordinal != 1 || f[1].Digest[:8] != "1a99a59d" {
+		t.Errorf("%+v", f)
+	}
+	if (Feature{}).Name() != "" {
+		t.Error("a feature without a specification has no name")
+	}
+
+	answer = recording(t, "get_table_rows")
+	rows := must[TableRows](t)(c.TableRows(ctx, TableQuery{Code: "eosio", Scope: "eosio", Table: "global", Lower: "a", Upper: "7", Limit: 1}))
+	sent("rows", `{"json":true,"code":"eosio","scope":"eosio","table":"global","lower_bound":"a","upper_bound":"7","limit":1}`)
+	if len(rows.Rows) != 1 || !rows.More || rows.Next != "7235159537265672192" || !strings.Contains(string(rows.Rows[0]), `"max_ram_size": "68719476736"`) {
+		t.Errorf("%+v", rows)
+	}
+	for _, name := range []string{"get_table_rows-no-table", "17-get_account-unknown"} {
+		answer = recording(t, name)
+		if _, err := c.TableRows(ctx, TableQuery{Code: "eosio", Table: "none"}); !errors.Is(err, ErrNoTable) || errors.Is(err, ErrUnknownBlock) {
+			t.Error(name, err)
+		}
+	}
+	if !strings.HasSuffix(body, `"limit":10}`) {
+		t.Error(body)
 	}
 }
 
