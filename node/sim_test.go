@@ -119,6 +119,9 @@ func TestWithSimnodeos(t *testing.T) {
 	}
 	m.Poke()
 	b.until("producing", func(v *View) bool { return v.Head.Num >= 5 && v.LIB > 2 && !v.Paused && v.Healthy })
+	if err := Prove(t.Context(), ProveConfig{Monitor: b}); err != nil { // its own blocks are blocks
+		t.Error(err)
+	}
 	if err := client.Pause(t.Context()); err != nil {
 		t.Fatal(err)
 	}
