@@ -24,6 +24,7 @@
 //	--sim-clock-offset D       move this node's clock
 //	--sim-clock-file FILE      move it while it runs: a file of package clock, which a drill writes
 //	--sim-slow-start D         more time before HTTP comes up
+//	--sim-version V            what --version, get_info and the log say: another version for a script that starts this one
 //	--sim-calibration D        the calibration that delays every start of nodeos (default 550ms)
 //
 // A build says its version and may have arguments of its own, which come before the command line's:

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -47,6 +48,7 @@ type Node struct {
 // Main runs the double as a process and returns its exit code.
 func Main(args []string) int {
 	opts, argErr := parseArgs(builtIn(args))
+	Version = cmp.Or(opts.get("sim-version"), Version)
 	c, err := clockOf(opts)
 	if argErr == nil {
 		argErr = err

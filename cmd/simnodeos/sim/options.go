@@ -33,13 +33,14 @@ const simHelp = `  --sim-ledger FILE          append one JSON line per block sig
   --sim-clock-offset D       move this node's clock
   --sim-clock-file FILE      move it while it runs: package clock's file
   --sim-slow-start D         extra time before HTTP comes up
+  --sim-version V            what --version, get_info and the log say (default: what the build says)
   --sim-calibration D        the fixed CPU timer calibration at start (default 550ms, as nodeos)
 `
 
 var simOptions = map[string]string{
 	"sim-ledger": "", "sim-schedule": "eosio", "sim-keys": "", "sim-lib-lag": "0", "sim-savanna": "flag", "sim-trx-rate": "20",
 	"sim-full-blocks": "flag", "sim-p2p-latency": "0s", "sim-p2p-loss": "0", "sim-p2p-reconnect": "30s",
-	"sim-partition-file": "", "sim-control": "flag", "sim-clock-offset": "0s", "sim-clock-file": "", "sim-slow-start": "0s", "sim-calibration": "550ms",
+	"sim-partition-file": "", "sim-control": "flag", "sim-clock-offset": "0s", "sim-clock-file": "", "sim-slow-start": "0s", "sim-calibration": "550ms", "sim-version": "",
 }
 
 type optionSpec struct {
