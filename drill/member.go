@@ -58,18 +58,37 @@ func (s *Sandbox) NodePID(m *Member) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	program, err := os.Stat(s.opts.Nodeos)
+	programs, err := s.programs(m)
 	if err != nil {
-		return 0, fmt.Errorf("drill: %w", err)
+		return 0, err
 	}
 	nodes := slices.DeleteFunc(slices.Clone(list), func(pid int) bool { // a child may also be a check's script, or not be nodeos yet
 		is, err := os.Stat(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
-		return err != nil || !os.SameFile(program, is)
+		return err != nil || !slices.ContainsFunc(programs, func(p os.FileInfo) bool { return os.SameFile(p, is) })
 	})
 	if len(nodes) != 1 {
 		return 0, fmt.Errorf("drill: %w: %s has %d child processes that are nodes, not one (of %d)", errNoTarget, m.ID, len(nodes), len(list))
 	}
 	return nodes[0], nil
+}
+
+// programs are the binaries that a member's node may be.
+func (s *Sandbox) programs(m *Member) ([]os.FileInfo, error) {
+	files, err := filepath.Glob(filepath.Join(m.Home, "versions", "*", "*"))
+	if err != nil {
+		return nil, fmt.Errorf("drill: %w", err)
+	}
+	files = append(files, s.opts.Nodeos)
+	if s.opts.NodeosNext != "" {
+		files = append(files, s.opts.NodeosNext)
+	}
+	var programs []os.FileInfo
+	for _, name := range files {
+		if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() {
+			programs = append(programs, info)
+		}
+	}
+	return programs, nil
 }
 
 // Kill ends whatever still runs of the sandbox, without ceremony. For cleaning up.

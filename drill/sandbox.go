@@ -26,6 +26,8 @@ type Options struct {
 	Managers   int           // default 3
 	Roundtable string        // path of the roundtable binary; default: this program
 	Nodeos     string        // path of nodeos; default: simnodeos beside this program
+	NodeosNext string        // path of another version of nodeos; default: see layVersions
+	Versions   bool          // every member has two versions in its home, to upgrade to
 	Latency    time.Duration // one-way, between the members; makes a wire
 	Loss       float64       // part of what is sent that gets lost, 0..1; makes a wire
 	Keosd      bool          // the drill serves each member's signer, so that it can be slow, hang or die
@@ -46,10 +48,11 @@ type Sandbox struct {
 	opts     Options
 	system   system
 	http     *http.Client
-	network  network // nil without Options.Wire, and while nothing runs
-	rest     *rest   // nil where all slots are ours
-	signing  bool    // the signers are served
-	secure   *secure // nil without Options.Secure
+	network  network   // nil without Options.Wire, and while nothing runs
+	rest     *rest     // nil where all slots are ours
+	versions []version // beside genesis; none without Options.Versions
+	signing  bool      // the signers are served
+	secure   *secure   // nil without Options.Secure
 }
 
 // Member is one manager of a sandbox.
@@ -98,7 +101,10 @@ func NewSandbox(o Options) (*Sandbox, error) {
 	o.Nodeos = cmp.Or(o.Nodeos, filepath.Join(filepath.Dir(self), "simnodeos"))
 	o.LogLevel = cmp.Or(o.LogLevel, "info")
 	o.Wire = o.Wire || o.Latency > 0 || o.Loss > 0 || o.Namespaces
-	for _, binary := range []*string{&o.Roundtable, &o.Nodeos} {
+	for _, binary := range []*string{&o.Roundtable, &o.Nodeos, &o.NodeosNext} {
+		if *binary == "" {
+			continue
+		}
 		if *binary, err = filepath.Abs(*binary); err != nil {
 			return nil, fmt.Errorf("drill: %w", err)
 		}
@@ -169,6 +175,9 @@ func (s *Sandbox) layOut() error {
 		if err := s.system.writeConfig(s, m, keyFile); err != nil {
 			return err
 		}
+	}
+	if s.opts.Versions {
+		return s.layVersions(context.Background())
 	}
 	return nil
 }

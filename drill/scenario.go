@@ -39,9 +39,16 @@ var scenarios = []scenario{
 	on("clock-step", "the clock of the holder, manager and node, steps by up to 20 s", clockStep, (*drill).holder),
 	oursAlone(on("signer-slow", "the holder's key answers late, or not at all", signerSlow, (*drill).holder), "nodeos itself has the key there"),
 	{name: "rolling-restart", says: "restart every member, one after the other, each holder after a handoff", act: (*drill).rolling, planned: true, free: true},
+	{name: "restart", says: "restart every node by one rolling operation", act: (*drill).restart, planned: true, free: true, ours: noOperations},
+	{name: "upgrade", says: "bring every node to another version, and back in the next run, by one rolling operation", needs: versions, act: (*drill).upgrade, planned: true, free: true, ours: noOperations},
 	harmless(on("load", "keep every core busy; see --length", busy, (*drill).holder)),
 	{name: "mix", says: "faults of all kinds on any member, also two at once, also during a handoff", needs: needsOf(faults), act: (*drill).mix},
 }
+
+const noOperations = "they have no such operation"
+
+// versions are what an upgrade needs.
+func versions(o *Options) { o.Versions = true }
 
 // Scenarios lists what Run knows.
 func Scenarios() []string {

@@ -135,26 +135,5 @@ func (s *Sandbox) votes(ctx context.Context, ask string) error {
 }
 
 func (ours) handoff(ctx context.Context, s *Sandbox, ask *Member, to string) error {
-	var answer struct {
-		Operation string `json:"operation"`
-	}
-	if err := s.post(ctx, ask.API+"/cluster/handoff", fmt.Sprintf(`{"to":%q,"when":"safe"}`, to), &answer); err != nil {
-		return err
-	}
-	return poll(ctx, 20*time.Millisecond, func(ctx context.Context) error {
-		var op struct {
-			Outcome string `json:"outcome"`
-			Reason  string `json:"reason"`
-		}
-		if err := s.get(ctx, ask.API+"/cluster/operations/"+answer.Operation, &op); err != nil {
-			return err
-		}
-		switch op.Outcome {
-		case "done":
-			return nil
-		case "running":
-			return errors.New("the handoff is still running")
-		}
-		return stop{fmt.Errorf("the handoff is %s: %s", op.Outcome, op.Reason)}
-	})
+	return s.operate(ctx, ask, "/cluster/handoff", fmt.Sprintf(`{"to":%q,"when":"safe"}`, to))
 }

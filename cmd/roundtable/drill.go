@@ -139,6 +139,7 @@ func sandboxFlags(c *cobra.Command, o *drill.Options) {
 	f.IntVar(&o.Producers, "producers", 1, "how many producers the chain has; one is ours, a node of the sandbox has the others")
 	f.StringVar(&o.Dir, "dir", "", "where everything lives (default: a temporary folder, removed at the end)")
 	f.StringVar(&o.Nodeos, "nodeos", "", "nodeos to run (default: simnodeos beside this program)")
+	f.StringVar(&o.NodeosNext, "nodeos-next", "", "another version of it, to upgrade to (default: simnodeos under another name, or the same nodeos under another tag)")
 	f.BoolVar(&o.Secure, "tls", false, "TLS, tokens and encrypted gossip, as an operator has it")
 	f.DurationVar(&o.Latency, "latency", 0, "one-way latency between the members")
 	f.StringVar(&o.LogLevel, "log-level", "info", "of the managers: debug, info, warn, error")

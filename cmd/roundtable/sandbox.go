@@ -32,6 +32,7 @@ of the nodes' own ledgers. Exit code 0 only if nothing was signed twice, each ha
 			ctx, stop := interruptible(cmd)
 			defer stop()
 			keep := o.Dir != ""
+			o.Versions = true
 			s, err := drill.NewSandbox(o)
 			if err != nil {
 				return err

@@ -1,0 +1,146 @@
+package drill
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// turnTime bounds what a rolling operation may take for one member, handoff and gap not counted.
+const turnTime = 60 * time.Second
+
+// errNoOperations is of a system that is not ours.
+var errNoOperations = errors.New("drill: it has no such operation")
+
+// Operation is what a member says of one.
+type Operation struct {
+	ID      string `json:"id"`
+	Kind    string `json:"kind"`
+	Outcome string `json:"outcome"` // "queued" and "running" are not over
+	Step    string `json:"step"`
+	Reason  string `json:"reason"`
+}
+
+// Over reports whether it has ended.
+func (o Operation) Over() bool { return !slices.Contains([]string{"", "queued", "running"}, o.Outcome) }
+
+// Begin asks a member for an operation and returns its id.
+func (s *Sandbox) Begin(ctx context.Context, ask *Member, path, body string) (string, error) {
+	var answer struct {
+		Operation string `json:"operation"`
+	}
+	err := s.post(ctx, ask.API+path, body, &answer)
+	return answer.Operation, err
+}
+
+// Operation asks a member for an operation.
+func (s *Sandbox) Operation(ctx context.Context, ask *Member, id string) (o Operation, err error) {
+	err = s.get(ctx, ask.API+"/cluster/operations/"+id, &o)
+	return o, err
+}
+
+// operate asks a member for an operation and waits until it is done.
+func (s *Sandbox) operate(ctx context.Context, ask *Member, path, body string) error {
+	id, err := s.Begin(ctx, ask, path, body)
+	if err != nil {
+		return err
+	}
+	return poll(ctx, 20*time.Millisecond, func(ctx context.Context) error {
+		o, err := s.Operation(ctx, ask, id)
+		switch {
+		case err != nil:
+			return err
+		case o.Outcome == "done":
+			return nil
+		case o.Over():
+			return stop{fmt.Errorf("the %s is %s: %s", o.Kind, o.Outcome, o.Reason)}
+		}
+		return fmt.Errorf("the %s is %s, at step %q", o.Kind, o.Outcome, o.Step)
+	})
+}
+
+// turn is a rolling operation: all nodes, one after the other. It wants each of them started anew, and no manager.
+func (d *drill) turn(ctx context.Context, what, path, body string) (Event, error) {
+	e := Event{What: what}
+	v, err := d.look(ctx)
+	if err != nil {
+		return e, err
+	}
+	if d.system != (ours{}) {
+		return e, errNoOperations
+	}
+	before, err := d.pids()
+	if err != nil {
+		return e, err
+	}
+	limit := time.Duration(len(d.Members)) * turnTime
+	if d.gapped() {
+		limit += 2 * time.Duration(d.round()) * 500 * time.Millisecond // the handoff waits for the gap
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	e.From, e.At = v.Holder, time.Now()
+	e.FirstSlot = slotAt(e.At)
+	if err := d.operate(ctx, d.Members[d.rand.IntN(len(d.Members))], path, body); err != nil {
+		return e, err
+	}
+	e.Took = time.Since(e.At)
+	now, err := d.pids()
+	if err != nil {
+		return e, err
+	}
+	for i, m := range d.Members {
+		switch {
+		case now[i].node == before[i].node:
+			return e, fmt.Errorf("it is done, and the node of %s is the one from before, pid %d", m.ID, now[i].node)
+		case now[i].manager != before[i].manager:
+			return e, fmt.Errorf("the manager of %s ended meanwhile", m.ID)
+		}
+	}
+	return e, nil
+}
+
+// pids are a member's processes.
+type pids struct{ manager, node int }
+
+func (s *Sandbox) pids() ([]pids, error) {
+	list := make([]pids, len(s.Members))
+	for i, m := range s.Members {
+		node, err := s.NodePID(m)
+		if err != nil {
+			return nil, err
+		}
+		list[i] = pids{m.PID(), node}
+	}
+	return list, nil
+}
+
+// restart restarts every node by one operation.
+func (d *drill) restart(ctx context.Context) (Event, error) {
+	return d.turn(ctx, "restart of all nodes", "/cluster/restart", `{"rolling":true}`)
+}
+
+// upgrade brings every node to the other one of the two versions, by one operation.
+func (d *drill) upgrade(ctx context.Context) (Event, error) {
+	next, err := d.nextVersion(d.Members[0])
+	if err != nil {
+		return Event{What: "upgrade"}, err
+	}
+	e, err := d.turn(ctx, "upgrade to "+next.tag, "/cluster/upgrade", fmt.Sprintf(`{"tag":%q}`, next.tag))
+	if err != nil {
+		return e, err
+	}
+	for _, m := range d.Members {
+		says, err := d.runs(ctx, m)
+		if err != nil {
+			return e, err
+		}
+		if !strings.HasPrefix(says, next.says) {
+			return e, fmt.Errorf("it is done, and the node of %s says that it is %s", m.ID, says)
+		}
+	}
+	return e, nil
+}
