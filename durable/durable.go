@@ -58,6 +58,28 @@ func write(path string, data []byte, place func(temporary, path string) error) (
 	return Sync(dir)
 }
 
+// MkdirAll makes a folder and those above it that are missing, for the owner alone, so that their names last. Root makes, and
+// uses, none in somebody's folder: ErrForeign.
+func MkdirAll(dir string) error {
+	missing := dir
+	for { // what is above the first one that is there need not be synced
+		if _, err := os.Lstat(missing); err == nil || missing == filepath.Dir(missing) {
+			break
+		}
+		missing = filepath.Dir(missing)
+	}
+	if err := makeAll(dir); err != nil {
+		return fmt.Errorf("make %s: %w", dir, err)
+	}
+	for at := filepath.Clean(dir); at != filepath.Clean(missing); {
+		at = filepath.Dir(at)
+		if err := Sync(at); err != nil {
+			return fmt.Errorf("make %s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
 // makeAll makes a folder and those above it, for the owner alone.
 func makeAll(dir string) error {
 	if err := ours(dir); err != nil {

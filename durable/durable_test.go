@@ -32,6 +32,25 @@ func TestCreateReplacesNothing(t *testing.T) {
 	holds(t, path, "one")
 }
 
+func TestMkdirAll(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "b")
+	for range 2 {
+		if err := MkdirAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("the folder: %v %v", info, err)
+		}
+	}
+	file := filepath.Join(dir, "file")
+	if err := Write(file, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := MkdirAll(filepath.Join(file, "c")); err == nil {
+		t.Error("a folder within a file")
+	}
+}
+
 // holds checks a file's text and mode, and that nothing lies beside it.
 func holds(t *testing.T, path, want string) {
 	t.Helper()

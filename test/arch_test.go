@@ -25,12 +25,14 @@ var siblings = map[string][]string{
 	"logkey":          {},
 	"clock":           {},
 	"durable":         {},
-	"security":        {"durable"},
+	"watch":           {"pulse"},
+	"security":        {"durable", "watch"},
 	"fsm":             {"chain"},
 	"cluster":         {"chain", "fsm", "pulse", "meter", "logkey", "durable", "cluster/health"},
 	"cluster/health":  {"chain"},
 	"cluster/control": {"chain", "fsm", "meter", "logkey", "cluster/health"},
 	"node":            {"chain", "pulse", "meter", "logkey", "clock"},
+	"node/versions":   {"durable"}, // files and downloads; who runs a node glues the two
 	"backup":          {"chain"},
 	"test/baseline":   {}, // what it shows must not be due to code of ours
 	"api":             {"chain", "fsm", "meter", "logkey", "security", "cluster", "cluster/health", "cluster/control"},

@@ -60,8 +60,8 @@ type Config struct {
 type Home struct {
 	cfg    Config
 	dir    string
-	step   func(op string)                                    // after each change of a file; tests end the process there
-	pause  func(ctx context.Context, d time.Duration) error   // between two tries
+	step   func(op string)                                  // after each change of a file; tests end the process there
+	pause  func(ctx context.Context, d time.Duration) error // between two tries
 	limits limits
 }
 
@@ -89,11 +89,11 @@ func Open(cfg Config) (*Home, error) {
 	return &Home{cfg: cfg, dir: dir, step: func(string) {}, pause: pause, limits: standard}, nil
 }
 
-func (h *Home) versions() string           { return filepath.Join(h.dir, versionsName) }
-func (h *Home) folder(tag string) string   { return filepath.Join(h.dir, versionsName, tag) }
-func (h *Home) link() string               { return filepath.Join(h.dir, currentName) }
-func (h *Home) downloads(t string) string  { return filepath.Join(h.dir, downloadsName, t) }
-func (h *Home) staging(tag string) string  { return h.folder(stagingPrefix + tag) }
+func (h *Home) versions() string          { return filepath.Join(h.dir, versionsName) }
+func (h *Home) folder(tag string) string  { return filepath.Join(h.dir, versionsName, tag) }
+func (h *Home) link() string              { return filepath.Join(h.dir, currentName) }
+func (h *Home) downloads(t string) string { return filepath.Join(h.dir, downloadsName, t) }
+func (h *Home) staging(tag string) string { return h.folder(stagingPrefix + tag) }
 
 // Ensure lays out what is missing: versions/genesis with its run.toml, and `current`, which then leads to genesis. It may be
 // repeated, and ended at any point. What a killed process left half done is cleared away, but a download, which goes on.
@@ -147,8 +147,12 @@ func (h *Home) tidy() error {
 			if unlock == nil {
 				continue // somebody is staging it
 			}
-			defer unlock()
-			rest = append(rest, h.folder(e.Name()))
+			err = os.RemoveAll(h.folder(e.Name()))
+			unlock()
+			if err != nil {
+				return broken(h.folder(e.Name()), err)
+			}
+			h.step("remove " + e.Name())
 		}
 		if strings.HasPrefix(e.Name(), removedPrefix) {
 			rest = append(rest, h.folder(e.Name()))
@@ -178,7 +182,7 @@ func (h *Home) Current() (Version, error) {
 	}
 	v, err := h.Load(tag)
 	if errors.Is(err, ErrUnknown) {
-		return v, problem(ErrCurrent, h.relink(), "%s leads to %s, which is not there", h.link(), h.folder(tag))
+		return v, h.nowhere(tag)
 	}
 	return v, err
 }
@@ -199,10 +203,27 @@ func (h *Home) current() (string, error) {
 		full = filepath.Join(h.dir, target)
 	}
 	tag := filepath.Base(full)
-	if filepath.Dir(full) != h.versions() || CheckTag(tag) != nil {
+	if !sameFolder(filepath.Dir(full), h.versions()) || CheckTag(tag) != nil {
 		return "", problem(ErrCurrent, h.relink(), "%s leads to %s: that is none of the versions in %s", h.link(), target, h.versions())
 	}
 	return tag, nil
+}
+
+func (h *Home) nowhere(tag string) error {
+	return problem(ErrCurrent, h.relink(), "%s leads to %s, which is not there", h.link(), h.folder(tag))
+}
+
+// sameFolder also sees through links in the way to a home.
+func sameFolder(a, b string) bool {
+	if a == b {
+		return true
+	}
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
 }
 
 // relink is the hint for a link that is not right.
@@ -265,6 +286,11 @@ func (h *Home) Remove(tag string) error {
 	}
 	defer unlock()
 	current, err := h.current()
+	if err == nil {
+		if _, stat := os.Stat(h.folder(current)); stat != nil {
+			err = h.nowhere(current)
+		}
+	}
 	switch {
 	case err != nil:
 		return problem(ErrInUse, Hint(err), "nothing is removed while it is not known which version is in use").because(err)

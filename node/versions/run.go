@@ -165,7 +165,7 @@ func load(dir, tag string) (Version, error) {
 	if err != nil {
 		return v, problem(ErrHome, "the folder must belong to the user that runs roundtable", "version %s", tag).because(err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	if r.Name != "" && r.Name != tag {
 		return v, problem(ErrRunFile, "name must be the folder's, or be left out", "%s: name = %q: the folder is %s", name, r.Name, tag)
 	}

@@ -1,0 +1,5 @@
+package versions
+
+const killAt = "ROUNDTABLE_VERSIONS_KILL"
+
+func killed() {}
