@@ -86,10 +86,11 @@ func (m *Member) nodeArgs(s *Sandbox) []string {
 
 // env is what is added to the environment of the member's process.
 func (m *Member) env(s *Sandbox) []string {
-	return append([]string{manager.EnvClock + "=" + m.clockFile(), manager.EnvStall + "=" + m.stallFile()}, s.opts.Env...)
+	return append([]string{manager.EnvClock + "=" + m.clockFile(), manager.EnvStall + "=" + m.stallFile(), manager.EnvHold + "=" + m.holdFile()}, s.opts.Env...)
 }
 
 func (m *Member) clockFile() string { return filepath.Join(m.Home, "clock") }
+func (m *Member) holdFile() string  { return filepath.Join(m.Home, "hold") }
 func (m *Member) stallFile() string { return filepath.Join(m.Home, "stall") }
 
 // setHosts gives every member its addresses.

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// EnvHold names an environment variable that only a sandbox honours: the path of a file that holds a step of a handoff
-// ("stop", say). While it is there, a manager that comes to this step waits instead of doing it, so that a test can end a
-// process exactly there.
+// EnvHold names an environment variable that only a sandbox honours: the path of a file that holds a step of an operation
+// ("stop", say). While it is there, a manager that comes to this step waits instead of doing it, and says so in a file of the
+// same name with ".held" added, so that a test can end a process exactly there.
 const EnvHold = "ROUNDTABLE_SANDBOX_HOLD"
 
 // EnvClock names an environment variable that only a sandbox honours: the path of a file by which the drill moves this
@@ -43,6 +43,10 @@ func holdFile(file string) func(step string) bool {
 	}
 	return func(step string) bool {
 		held, err := os.ReadFile(file)
-		return err == nil && strings.TrimSpace(string(held)) == step
+		if err != nil || strings.TrimSpace(string(held)) != step {
+			return false
+		}
+		_ = os.WriteFile(file+".held", held, 0o600)
+		return true
 	}
 }
