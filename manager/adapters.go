@@ -41,7 +41,7 @@ type localNode struct {
 	client     *node.Client
 	supervisor *node.Supervisor
 	monitor    *node.Monitor
-	configured []string // p2p-peer-address entries
+	configured func() []string // p2p-peer-address entries
 	finalizers func() []string
 	producers  []string // ours
 	keys       []string // public keys that the signer holds
@@ -60,7 +60,7 @@ func (n *localNode) View() control.NodeView {
 	out := control.NodeView{
 		State: string(st.State), Run: uint64(st.Starts), Healthy: v.Healthy && st.State == node.StateRunning, Reason: v.Reason,
 		Head: v.Head, LIB: v.LIB, Paused: v.Paused, PausedKnown: v.PausedKnown, Peers: v.Peers,
-		Configured: n.configured, ChainID: v.ChainID, ScheduleVer: v.Schedule.Version, Version: v.Version, Finalizers: n.finalizers(),
+		Configured: n.configured(), ChainID: v.ChainID, ScheduleVer: v.Schedule.Version, Version: v.Version, Finalizers: n.finalizers(),
 	}
 	if v.ScheduleKnown {
 		out.Schedule = v.Schedule.Names()
@@ -207,4 +207,5 @@ var (
 	_ control.Cluster = group{}
 	_ control.Node    = (*localNode)(nil)
 	_ control.Gate    = localGate{}
+	_ control.Home    = (*home)(nil)
 )

@@ -7,17 +7,13 @@ import (
 	"log/slog"
 	"maps"
 	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"roundtable/chain"
 	"roundtable/clock"
 	"roundtable/cmd/roundtable/config"
-	"roundtable/durable"
 	"roundtable/logkey"
 	"roundtable/node"
 	"roundtable/node/gate"
@@ -31,7 +27,7 @@ type local struct {
 	monitor    *node.Monitor
 	pipeline   *node.Pipeline
 	client     *node.Client
-	bls        atomic.Pointer[[]string]
+	home       *home
 	saw        func(b chain.Block, producer string) // set before run, as mismatch
 	mismatch   func(b chain.Block, producer, problem string)
 }
@@ -40,10 +36,9 @@ type local struct {
 // fact 44).
 const signerMillis = 400
 
-// openLocal prepares node and gate; nothing runs yet.
-func openLocal(ctx context.Context, c *config.Config, moved *clock.Clock, now func() time.Time, log *slog.Logger) (l *local, err error) {
+// openLocal prepares node and gate; nothing runs yet. alarm puts a line into the history, and does not wait.
+func openLocal(ctx context.Context, c *config.Config, moved *clock.Clock, now func() time.Time, alarm func(name, subject, text string), log *slog.Logger) (l *local, err error) {
 	l = &local{}
-	l.bls.Store(&[]string{})
 	defer func() {
 		if err != nil {
 			l.close()
@@ -73,23 +68,22 @@ func openLocal(ctx context.Context, c *config.Config, moved *clock.Clock, now fu
 		return l, err
 	}
 	settings := node.Settings{
-		Args: c.Node.Args, HTTP: c.Node.HTTP, P2P: c.Node.P2P, AgentName: c.Manager.ID, Peers: c.Node.Peers, Producers: c.Node.Producers,
+		HTTP: c.Node.HTTP, P2P: c.Node.P2P, AgentName: c.Manager.ID, Producers: c.Node.Producers,
 		Fence: node.FenceGate, Keys: signer.Keys(), Socket: c.Socket(), SignerMillis: signerMillis,
 	}
-	prepare := func(context.Context, node.Program) error { return l.prepare(c, settings) }
-	if err := prepare(ctx, node.Program{}); err != nil { // a bad template must stop the start, not the first run of nodeos
+	if l.home, err = openHome(c, settings, alarm, now, log.With(logkey.Part, "node")); err != nil {
 		return l, err
 	}
 	l.supervisor, err = node.New(node.Config{
-		Path: c.Node.Path, ConfigDir: c.Node.ConfigDir, DataDir: c.Node.DataDir, Args: c.Node.Args, Env: nodeEnv(os.Environ(), c.Node.Env),
-		Pipeline: l.pipeline, Client: l.client, Prepare: prepare, Stdout: l.gate.Open,
+		ConfigDir: c.Node.ConfigDir, DataDir: c.Node.DataDir, Program: l.home.program,
+		Pipeline: l.pipeline, Client: l.client, Prepare: l.home.prepare, Stdout: l.gate.Open,
 		StopTimeout: c.Node.StopTimeout.D(), Budget: node.Budget{Exits: c.Node.CrashBudget, Window: c.Node.CrashWindow.D()},
 		Log: log.With(logkey.Part, "node"), Now: now,
 	})
 	if err != nil {
 		return l, err
 	}
-	l.node = &localNode{client: l.client, supervisor: l.supervisor, configured: c.Node.Peers, producers: c.Node.Producers, keys: signer.Keys(), finalizers: func() []string { return *l.bls.Load() }, now: now}
+	l.node = &localNode{client: l.client, supervisor: l.supervisor, configured: func() []string { return *l.home.peers.Load() }, producers: c.Node.Producers, keys: signer.Keys(), finalizers: func() []string { return *l.home.finalize.Load() }, now: now}
 	l.monitor = node.NewMonitor(node.MonitorConfig{
 		Client: l.client, Watch: l.supervisor.Watch, Producers: c.Node.Producers, Log: log.With(logkey.Part, "node"), Now: now,
 		OnBlock: func(info node.BlockInfo) {
@@ -103,6 +97,7 @@ func openLocal(ctx context.Context, c *config.Config, moved *clock.Clock, now fu
 		},
 	})
 	l.node.monitor = l.monitor
+	l.home.supervisor, l.home.monitor, l.home.client = l.supervisor, l.monitor, l.client
 	return l, l.gate.Listen()
 }
 
@@ -118,34 +113,6 @@ func nodeEnv(environ []string, added map[string]string) []string {
 		env = append(env, name+"="+added[name])
 	}
 	return env
-}
-
-// prepare writes what nodeos reads at its start.
-func (l *local) prepare(c *config.Config, s node.Settings) error {
-	if c.Node.ConfigTemplate != "" {
-		text, err := os.ReadFile(c.Node.ConfigTemplate)
-		if err != nil {
-			return fmt.Errorf("manager: node.config_template: %w", err)
-		}
-		s.Template = string(text)
-	}
-	built, err := node.Build(s)
-	if err != nil {
-		return err
-	}
-	addition, err := os.ReadFile(filepath.Join(c.Manager.Home, "logging.json")) // an operator's own loggers, if any
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("manager: logging.json: %w", err)
-	}
-	logging, err := node.BuildLogging(addition)
-	if err != nil {
-		return err
-	}
-	l.bls.Store(&built.BLSKeys)
-	return errors.Join(
-		durable.Write(filepath.Join(c.Node.ConfigDir, "config.ini"), built.Text),
-		durable.Write(filepath.Join(c.Node.ConfigDir, "logging.json"), logging),
-	)
 }
 
 // event takes what nodeos' log tells. It never blocks.

@@ -153,11 +153,11 @@ func (m *manager) open(ctx context.Context) error {
 	conf.First = fsm.Cluster{Name: c.Cluster.Name, Producers: c.Cluster.Producers, Slots: uint64(c.Lease.Slots)}
 	check := (&clocks{jumps: clock.NewJumps(m.clock.Shift)}).check
 	if !c.Manager.Witness {
-		if m.local, err = openLocal(context.WithoutCancel(ctx), c, m.clock, m.opts.Now, m.log); err != nil {
+		if m.local, err = openLocal(context.WithoutCancel(ctx), c, m.clock, m.opts.Now, authority{m}.Alarm, m.log); err != nil {
 			return err
 		}
 		record.P2P = c.P2PAddr()
-		conf.Node, conf.Gate = m.local.node, localGate{m.local.gate}
+		conf.Node, conf.Gate, conf.Home = m.local.node, localGate{m.local.gate}, m.local.home
 		check = m.local.gate.CheckClocks // which also seals it
 	} else {
 		record.Fence = ""
