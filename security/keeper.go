@@ -33,6 +33,8 @@ type Keeper struct {
 	cfg    Config
 	log    *slog.Logger
 	loaded atomic.Pointer[material]
+	hosts  atomic.Pointer[[]string] // that the certificate is to be good for
+	moved  chan struct{}            // they are others
 	known  atomic.Pointer[func(member string) int64]
 	jitter float64 // 0..1: members that were made together do not all renew together
 
@@ -51,7 +53,8 @@ func Open(cfg Config) (*Keeper, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	k := &Keeper{cfg: cfg, log: cfg.Log, jitter: rand.Float64(), refused: map[string]uint64{}} //nolint:gosec // no secret
+	k := &Keeper{cfg: cfg, log: cfg.Log, jitter: rand.Float64(), moved: make(chan struct{}, 1), refused: map[string]uint64{}} //nolint:gosec // no secret
+	k.hosts.Store(&cfg.Hosts)
 	for _, reason := range Reasons {
 		k.refused[reason] = 0
 	}
@@ -198,7 +201,7 @@ func (k *Keeper) Renew(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	key, request, err := NewRequest(k.cfg.Member, k.cfg.Hosts)
+	key, request, err := NewRequest(k.cfg.Member, *k.hosts.Load())
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func (k *Keeper) plan(r renewal) renewal {
 	switch {
 	case r.failures > 0:
 		r.at = now.Add(retryAfter(r.failures, c, now, rand.Float64())) //nolint:gosec // no secret
-	case k.cfg.Renew && lacks(c, k.cfg.Hosts):
+	case k.cfg.Renew && lacks(c, *k.hosts.Load()):
 		r.at = now
 	default:
 		r.at = renewAt(c, k.jitter)

@@ -82,12 +82,19 @@ func TestRenewsItself(t *testing.T) {
 	}
 }
 
-// TestAnotherHostIsAsked for at the start, when a member moved.
+// TestAnotherHostIsAsked for at the start, when a member moved, and when its configuration changed.
 func TestAnotherHostIsAsked(t *testing.T) {
 	ca := must(NewCA("t", time.Now()))(t)
 	f := founder(t, ca, "m1", MemberLife)
 	k := keep(t, Config{Files: f, Member: "m1", Renew: true, Hosts: []string{"10.9.8.7", "lb.example"}})
 	eventually(t, "the hosts", func() bool { return !lacks(k.loaded.Load().leaf(), []string{"10.9.8.7", "lb.example"}) })
+	before := k.Status().Serial
+	k.SetHosts([]string{"lb.example"}) // it has it: nothing to do
+	k.SetHosts([]string{"lb.example", "bp.example"})
+	eventually(t, "the further host", func() bool { return !lacks(k.loaded.Load().leaf(), []string{"lb.example", "bp.example"}) })
+	if s := k.Status(); s.Serial == before || s.Renewed != 2 {
+		t.Errorf("%+v", s)
+	}
 }
 
 func TestRenewalIsOff(t *testing.T) {

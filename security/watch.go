@@ -3,51 +3,43 @@ package security
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"slices"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
+	"roundtable/watch"
 )
 
 var errNotRenewed = errors.New("security: tls.renew is off")
 
 const (
-	settle    = 20 * time.Millisecond // several files change one after the other
-	lookAgain = 2 * time.Second       // before files that do not fit together are a problem
-	lookEvery = time.Minute           // even where the system tells nothing: some file systems never do
+	lookAgain = 2 * time.Second // before files that do not fit together are a problem
+	lookEvery = time.Minute     // while they are one: a certificate may become valid with time
 )
 
 // Run reads the files again when they change and renews the certificate in time, until ctx ends.
 func (k *Keeper) Run(ctx context.Context) error {
-	events, failures, stop := k.watch()
-	defer stop()
-	look := time.NewTicker(lookEvery)
-	defer look.Stop()
-	settled := time.NewTimer(0) // files may have changed since Open
-	defer settled.Stop()
+	changes := watch.Files(ctx, k.log, k.cfg.CA, k.cfg.Cert, k.cfg.Key) // the first message comes at once: they may have changed since Open
 	r := k.plan(renewal{})
 	next := time.NewTimer(0)
 	defer next.Stop()
+	var again <-chan time.Time // where the files could not be used
 	unfit := 0
 	for {
 		next.Reset(max(r.at.Sub(k.cfg.Now()), 0))
 		select {
-		case <-ctx.Done():
-			return nil
-		case err := <-failures: // something was lost, say: look
-			k.log.Debug("tls: watching the files", "err", err)
-			settled.Reset(settle)
-			continue
-		case <-events:
-			settled.Reset(settle)
-			continue
 		case <-next.C:
 			r = k.due(ctx, r)
 			continue
-		case <-look.C:
-		case <-settled.C:
+		case <-k.moved:
+			r = k.plan(renewal{})
+			continue
+		case <-again:
+		case _, open := <-changes:
+			if !open {
+				return nil // ctx has ended
+			}
 		}
+		again = nil
 		before := k.loaded.Load()
 		err := k.Reload()
 		if k.loaded.Load() != before {
@@ -61,31 +53,20 @@ func (k *Keeper) Run(ctx context.Context) error {
 			unfit = 0
 		case unfit == 0:
 			unfit++
-			settled.Reset(lookAgain)
+			again = time.After(lookAgain)
 		default:
 			k.troubled("the files in the tls folder cannot be used", err)
+			again = time.After(lookEvery)
 		}
 	}
 }
 
-// watch tells of changes in the folders of the files: a file that is replaced, also by a link that turns (Kubernetes), is
-// never changed itself. Without the system's help the slow look has to do.
-func (k *Keeper) watch() (events <-chan fsnotify.Event, failures <-chan error, stop func()) {
-	w, err := fsnotify.NewWatcher()
-	if err != nil {
-		k.log.Warn("tls: changes are noticed within a minute only", "err", err)
-		return nil, nil, func() {}
+// SetHosts changes the hosts by which others reach this member: a certificate that lacks one of them is renewed at once.
+func (k *Keeper) SetHosts(hosts []string) {
+	hosts = slices.Clone(hosts)
+	k.hosts.Store(&hosts)
+	select {
+	case k.moved <- struct{}{}:
+	default: // it will look
 	}
-	var dirs []string
-	for _, f := range []string{k.cfg.CA, k.cfg.Cert, k.cfg.Key} {
-		if dir := filepath.Dir(f); !slices.Contains(dirs, dir) {
-			dirs = append(dirs, dir)
-		}
-	}
-	for _, dir := range dirs {
-		if err := w.Add(dir); err != nil {
-			k.log.Warn("tls: changes are noticed within a minute only", "folder", dir, "err", err)
-		}
-	}
-	return w.Events, w.Errors, func() { _ = w.Close() }
 }
