@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -21,6 +22,10 @@ func helper(role string) int {
 		return fakeNodeos()
 	case "manager":
 		return fakeManager()
+	case "sidecar":
+		return fakeSidecar()
+	case "hook":
+		return fakeHook()
 	case "holder": // keeps a file of a data directory open
 		f, err := os.Create(os.Getenv("NODE_TEST_FILE"))
 		if err != nil {
@@ -118,6 +123,70 @@ func fakeNodeos() int {
 	_ = srv.Close()
 	_ = os.Remove(dirty)
 	logf("info", "main", "nodeos successfully exiting")
+	return 0
+}
+
+// fakeSidecar behaves as its first argument says (ok, stubborn, exits), and notes in the file of its second what happens and
+// whether the node's HTTP, its third, answers then.
+func fakeSidecar() int {
+	mode, file, addr := os.Args[1], os.Args[2], os.Args[3]
+	note := func(what string) {
+		node := "node=down"
+		if c, err := net.Dial("tcp", addr); err == nil {
+			node = "node=up"
+			_ = c.Close()
+		}
+		f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			return
+		}
+		_, _ = fmt.Fprintln(f, what, node)
+		_ = f.Close()
+	}
+	term := make(chan os.Signal, 8)
+	signal.Notify(term, syscall.SIGTERM)
+	note(mode + " up")
+	fmt.Println("hello of", mode, os.Getenv("SIDECAR_WORD"), os.Getenv("NODE_WORD"))
+	logf("info", "log_applied", "Produced block 766f7b4941df3a9a... #27 @ 2026-11-21T00:39:01.000 signed by eosio [trxs: 0, lib: 26, latency: 1 ms]")
+	if mode == "exits" {
+		return 3
+	}
+	for range term {
+		if note(mode + " down"); mode == "ok" {
+			break
+		}
+	}
+	return 0
+}
+
+// fakeHook behaves as its first argument says.
+func fakeHook() int {
+	fmt.Println("checking", os.Getenv("HOOK_WORD"), os.Getenv("ROUNDTABLE_TOKEN"))
+	switch os.Args[1] {
+	case "refuses":
+		for i := range 100 {
+			fmt.Fprintln(os.Stderr, "reason", i)
+		}
+		fmt.Fprintln(os.Stderr, "signature-provider = EOS6x=KEY:5KQwrPbwdL6PhXujxW37FSSQZ1JiwsST4cqQzDeyXtP79zkvFD3")
+		return 7
+	case "hangs": // with a process of its own that does not want to go either
+		signal.Ignore(syscall.SIGTERM)
+		child := exec.Command(os.Args[0], "hangs too")
+		child.Stdout = os.Stdout
+		child.Env = append(os.Environ(), "NODE_TEST_ROLE=hook")
+		if err := child.Start(); err != nil {
+			return 9
+		}
+		fmt.Println("pid", child.Process.Pid)
+		_ = child.Wait()
+	case "hangs too":
+		select {}
+	case "flood":
+		for range 10000 {
+			fmt.Println(strings.Repeat("x", 5000))
+		}
+		fmt.Println("the end")
+	}
 	return 0
 }
 

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"roundtable/logkey"
 	"roundtable/pulse"
 )
 
@@ -21,6 +22,7 @@ const (
 	ringKept    = 2 << 10                // of a line in the ring
 	recordKept  = 32 << 10               // of a multi-line message
 	recordQueue = 512                    // lines waiting for slog
+	sideQueue   = 128                    // lines of all sidecars waiting for it: their flood does not push nodeos' own out
 	joinFor     = 200 * time.Millisecond // a message waits so long for more lines, and then for the next pulse
 	joinPulse   = 500 * time.Millisecond
 )
@@ -30,6 +32,7 @@ type PipelineConfig struct {
 	Log     *slog.Logger // where the messages go; nil = nowhere
 	Lines   int          // how many last lines are kept; 0 = 200
 	OnEvent func(Event)  // called from the reading goroutine; must not block, or nodeos stops (FACT 12)
+	Sidecar *slog.Logger // where the lines of sidecars go, each with its part; nil = Log
 }
 
 // Pipeline takes in everything nodeos prints. It always reads on: whatever stands behind it may be slow, and then lines
@@ -38,6 +41,7 @@ type PipelineConfig struct {
 type Pipeline struct {
 	cfg   PipelineConfig
 	queue chan record
+	side  chan sideLine
 	done  chan struct{}
 
 	mu     sync.Mutex // ring and closed
@@ -70,6 +74,9 @@ type record struct {
 	parsed bool
 }
 
+// sideLine is a masked line of a sidecar.
+type sideLine struct{ name, text string }
+
 // NewPipeline starts a pipeline; Close ends it.
 func NewPipeline(cfg PipelineConfig) *Pipeline {
 	if cfg.Lines <= 0 {
@@ -78,7 +85,10 @@ func NewPipeline(cfg PipelineConfig) *Pipeline {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	p := &Pipeline{cfg: cfg, queue: make(chan record, recordQueue), done: make(chan struct{}), ring: make([]string, 0, cfg.Lines)}
+	if cfg.Sidecar == nil {
+		cfg.Sidecar = cfg.Log
+	}
+	p := &Pipeline{cfg: cfg, queue: make(chan record, recordQueue), side: make(chan sideLine, sideQueue), done: make(chan struct{}), ring: make([]string, 0, cfg.Lines)}
 	go p.write()
 	return p
 }
@@ -100,6 +110,16 @@ func (p *Pipeline) Close() {
 // Read takes lines from r until it ends, in the caller's goroutine. A line of any length needs no more memory than a
 // short one. The error is nil at the end of r, also when r was closed meanwhile.
 func (p *Pipeline) Read(stream string, r io.Reader) error {
+	return readLines(r, func(line []byte, cut bool) {
+		if cut {
+			p.truncated.Add(1)
+		}
+		p.Line(stream, line)
+	})
+}
+
+// readLines gives every line of r to take, with its newline unless it was cut to lineKept bytes; take must not keep the bytes.
+func readLines(r io.Reader, take func(line []byte, cut bool)) error {
 	in := bufio.NewReaderSize(r, readBuffer)
 	var kept []byte
 	cut := false
@@ -114,10 +134,7 @@ func (p *Pipeline) Read(stream string, r io.Reader) error {
 			continue
 		}
 		if len(kept) > 0 {
-			if cut {
-				p.truncated.Add(1)
-			}
-			p.Line(stream, kept)
+			take(kept, cut)
 		}
 		kept, cut = kept[:0], false
 		if err != nil {
@@ -150,6 +167,20 @@ func (p *Pipeline) Line(stream string, b []byte) {
 		}
 	}
 	p.keep(record{stream: stream, text: text, line: line, parsed: parsed})
+}
+
+// SidecarLine takes one line of a sidecar; the bytes are not kept. It is no line of nodeos: it tells no event, whatever it says, and
+// does not stand among the last lines, which explain an exit. It never blocks: a line for which there is no room is dropped.
+func (p *Pipeline) SidecarLine(name string, b []byte) {
+	text := Mask(string(bytes.TrimRight(b, "\r\n")))
+	if text == "" {
+		return
+	}
+	select {
+	case p.side <- sideLine{name, text}:
+	default:
+		p.dropped.Add(1)
+	}
 }
 
 func (p *Pipeline) event(line LogLine, parsed bool, text string) (Event, bool) {
@@ -248,6 +279,9 @@ func (p *Pipeline) write() {
 				for stream := range open {
 					p.emit(open, stream)
 				}
+				for len(p.side) > 0 {
+					p.emitSide(<-p.side)
+				}
 				return
 			}
 			m := open[r.stream]
@@ -262,6 +296,8 @@ func (p *Pipeline) write() {
 			}
 			open[r.stream] = m
 			timer.Reset(joinFor + pulse.Until(time.Now().Add(joinFor), joinPulse))
+		case l := <-p.side:
+			p.emitSide(l)
 		case <-timer.C:
 			for stream := range open {
 				p.emit(open, stream)
@@ -269,6 +305,8 @@ func (p *Pipeline) write() {
 		}
 	}
 }
+
+func (p *Pipeline) emitSide(l sideLine) { p.cfg.Sidecar.Info(l.text, logkey.Part, "sidecar "+l.name) }
 
 func (p *Pipeline) emit(open map[string]*message, stream string) {
 	m := open[stream]

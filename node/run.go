@@ -22,7 +22,7 @@ func (s *Supervisor) run(ctx context.Context, o order, p plan) Exit {
 	st := s.set(func(st *Status) {
 		st.State, st.served, st.restart, st.Reason, st.Hint = StateStarting, o.seq, o.restart, "", ""
 		st.Starts++
-		st.StartedAt, st.Replaying, st.Next = s.cfg.Now(), p.recovery == 1, time.Time{}
+		st.StartedAt, st.Replaying, st.Next, st.Sidecars = s.cfg.Now(), p.recovery == 1, time.Time{}, nil
 		if again != nil && !again.Asked {
 			st.Restarts++
 		}
@@ -203,7 +203,8 @@ func environment(env []string) []string {
 	})
 }
 
-// attend stays with a running child until it is dead. forced names the reason if it had to be killed by us.
+// attend stays with a running child until it is dead, its sidecars with it while it is up. forced names the reason if it had to
+// be killed by us.
 func (s *Supervisor) attend(ctx context.Context, c *child, o order, args []string, ups uint64) (forced Cause, asked bool) {
 	silence := s.cfg.StartTimeout
 	if slices.ContainsFunc(args, func(a string) bool {
@@ -220,7 +221,10 @@ func (s *Supervisor) attend(ctx context.Context, c *child, o order, args []strin
 	tick := time.NewTicker(min(time.Second, max(silence/4, 10*time.Millisecond)))
 	defer tick.Stop()
 	ctxDone := ctx.Done()
+	defer func() { s.crew.leave() }()
+	var alone <-chan struct{}
 	var term, kill <-chan time.Time
+	var patience time.Duration
 	stop := func() {
 		if asked {
 			return
@@ -230,19 +234,28 @@ func (s *Supervisor) attend(ctx context.Context, c *child, o order, args []strin
 		tick.Stop()
 		cur := s.peek()
 		s.set(func(st *Status) { st.State, st.served = StateStopping, cur.seq })
-		s.log.Info("stopping the node", "pid", c.pid, "timeout", s.cfg.StopTimeout)
-		c.send(syscall.SIGTERM)
-		again, last := time.NewTicker(s.cfg.TermEvery), time.NewTimer(s.cfg.StopTimeout)
-		term, kill = again.C, last.C
-		go func() { <-c.done; again.Stop(); last.Stop() }()
+		s.crew.leave()
+		alone = s.crew.gone
 	}
 	for {
 		select {
 		case <-c.done:
 			return forced, asked
+		case <-alone:
+			alone = nil
+			patience = s.tuned().StopTimeout
+			s.log.Info("stopping the node", "pid", c.pid, "timeout", patience)
+			c.send(syscall.SIGTERM)
+			again, last := time.NewTicker(s.cfg.TermEvery), time.NewTimer(patience)
+			defer again.Stop()
+			defer last.Stop()
+			term, kill = again.C, last.C
 		case <-ready:
 			ready = nil
 			tick.Stop()
+			if !asked {
+				s.crew = s.muster(s.crew)
+			}
 			s.set(func(st *Status) {
 				if st.State == StateStarting {
 					st.State = StateRunning
@@ -269,7 +282,7 @@ func (s *Supervisor) attend(ctx context.Context, c *child, o order, args []strin
 		case <-term:
 			c.send(syscall.SIGTERM)
 		case <-kill:
-			s.log.Error("node does not stop, killing it", "pid", c.pid, "after", s.cfg.StopTimeout)
+			s.log.Error("node does not stop, killing it", "pid", c.pid, "after", patience)
 			forced = CauseStopTimeout
 			c.send(syscall.SIGKILL)
 		}

@@ -34,6 +34,8 @@ type Status struct {
 	Hint      string    `json:"hint,omitempty"`
 	Next      time.Time `json:"next"` // when a backoff ends
 
+	Sidecars []SidecarStatus `json:"sidecars,omitempty"` // of the present run, or the last one
+
 	served  uint64 // the order this status answers
 	restart uint64 // the restart order the present process belongs to
 	over    bool   // Run has returned

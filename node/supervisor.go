@@ -55,10 +55,11 @@ type Config struct {
 	StartDown     bool          // wait for Start instead of starting at once
 	StartTimeout  time.Duration // kill a start that says nothing for so long before HTTP is up; 0 = 60 s (FACT 21)
 	ReplayTimeout time.Duration // the same with --snapshot, --replay-blockchain or --hard-replay-blockchain; 0 = 30 min
-	StopTimeout   time.Duration // SIGTERM to SIGKILL; 0 = 60 s. A node that flushes its state is busy and says nothing
+	StopTimeout   time.Duration // as in Tuning, until Tune
+	Budget        Budget        // the same
 	TermEvery     time.Duration // SIGTERM is sent again this often; 0 = 5 s
-	Budget        Budget
-	Recover       Recover // "" = RecoverReplay
+	Patience      time.Duration // SIGTERM to SIGKILL of a sidecar; 0 = 5 s
+	Recover       Recover       // "" = RecoverReplay
 
 	Log *slog.Logger     // nil = nowhere
 	Now func() time.Time // nil = time.Now; stamps only
@@ -81,8 +82,11 @@ type Supervisor struct {
 	status Status
 	child  *child
 	exits  []time.Time // unasked ones in the budget's window
+	tuning Tuning
 
-	program Program // of the present start, or the last one; only Run's goroutine knows it
+	// Of the present start, or the last one; only Run's goroutine knows them.
+	program Program
+	crew    *crew
 }
 
 // moment is a status and the channel that its successor closes.
@@ -117,9 +121,8 @@ func New(cfg Config) (*Supervisor, error) {
 	}
 	setDefault(&cfg.StartTimeout, time.Minute)
 	setDefault(&cfg.ReplayTimeout, 30*time.Minute)
-	setDefault(&cfg.StopTimeout, time.Minute)
 	setDefault(&cfg.TermEvery, 5*time.Second)
-	cfg.Budget = cfg.Budget.withDefaults()
+	setDefault(&cfg.Patience, sidecarPatience)
 	if cfg.Recover == "" {
 		cfg.Recover = RecoverReplay
 	}
@@ -135,6 +138,7 @@ func New(cfg Config) (*Supervisor, error) {
 	}
 	s := &Supervisor{
 		cfg: cfg, lock: lock, log: cfg.Log, wake: make(chan struct{}, 1),
+		tuning: Tuning{cfg.StopTimeout, cfg.Budget}.withDefaults(), crew: noCrew(),
 		order:  order{seq: 1, up: !cfg.StartDown},
 		status: Status{State: StateStopped, Since: cfg.Now()},
 	}
@@ -302,7 +306,8 @@ func (s *Supervisor) Run(ctx context.Context) error {
 			s.log.Warn("data directory lock not released", "err", err)
 		}
 	}()
-	if _, err := s.lock.Reap(ctx, s.cfg.StopTimeout, s.log); err != nil {
+	defer func() { <-s.crew.gone }() // whoever is left of it
+	if _, err := s.lock.Reap(ctx, s.tuned().StopTimeout, s.log); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -312,6 +317,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		o := s.peek()
 		if !o.up {
+			<-s.crew.gone
 			s.set(func(st *Status) {
 				st.State, st.served, st.restart, st.Reason, st.Hint = StateStopped, o.seq, o.restart, "", ""
 			})
@@ -383,14 +389,15 @@ func (s *Supervisor) pause(ctx context.Context, exit Exit) {
 	s.mu.Lock()
 	var wait time.Duration
 	var ok bool
-	s.exits, wait, ok = s.cfg.Budget.next(s.exits, s.cfg.Now())
+	budget := s.tuning.Budget
+	s.exits, wait, ok = budget.next(s.exits, s.cfg.Now())
 	n, seq := len(s.exits), s.status.served // an order that came meanwhile is not waited over
 	s.mu.Unlock()
 	if !ok {
-		s.log.Error("node stays down until it is told to start", "exits", n, "window", s.cfg.Budget.Window, "last", exit.String(), "hint", exit.Hint())
+		s.log.Error("node stays down until it is told to start", "exits", n, "window", budget.Window, "last", exit.String(), "hint", exit.Hint())
 		s.set(func(st *Status) {
 			st.State, st.served, st.Hint = StateFailed, seq, exit.Hint()
-			st.Reason = fmt.Sprintf("%d exits in %s, the last one %s", n, s.cfg.Budget.Window, exit)
+			st.Reason = fmt.Sprintf("%d exits in %s, the last one %s", n, budget.Window, exit)
 		})
 		s.idle(ctx, seq, 0)
 		return

@@ -246,7 +246,7 @@ func TestSupervisorStopLadder(t *testing.T) {
 	if err := r.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r.cfg.StopTimeout = 200 * time.Millisecond // Run reads it at the next stop, after the order's lock
+	r.Tune(Tuning{StopTimeout: 200 * time.Millisecond})
 	if err := r.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
