@@ -200,6 +200,9 @@ func (c StartOperation) apply(s *State, e Entry) error {
 	if c.Name != KindHandoff || c.Handoff == nil || c.Roll != nil || c.Queue {
 		return ErrOperation.with("kind %q is not known", c.Name)
 	}
+	if p, _ := s.Operation(c.Parent); c.Parent != 0 && (!p.Rolling() || p.Outcome != Running) {
+		return ErrEnded.with("operation %d, which the handoff would belong to, does not run", c.Parent)
+	}
 	h := *c.Handoff
 	if _, stopped := s.Working(h.To); stopped {
 		return ErrHandoff.with("the node of %q is being restarted", h.To)
