@@ -1,6 +1,9 @@
 package fsm
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+)
 
 // Cluster is the configuration that all members share. It is written at the cluster's birth and changed by entries only.
 type Cluster struct {
@@ -11,11 +14,18 @@ type Cluster struct {
 	// Maintenance stops every automatic move of the lease; planned handoffs are still allowed and the holder goes on extending.
 	Maintenance bool `json:"maintenance,omitempty"`
 
-	// Of entry version 3.
+	// Of entry version 3, and changed by PatchCluster alone.
 
 	Overlay  string  `json:"overlay,omitempty"`   // lines of config.ini for every member's node, laid over its own template
+	Overlaid uint64  `json:"overlaid,omitempty"`  // index of the entry that changed Overlay last
 	Proven   *string `json:"proven,omitempty"`    // the overlay before Overlay, until a rollout has brought Overlay to all
 	TakeOver bool    `json:"take_over,omitempty"` // after a rollout the member that was restarted last takes production over
+}
+
+// Version1 is the configuration without what came later: what SetCluster may say.
+func (c Cluster) Version1() Cluster {
+	c.Overlay, c.Overlaid, c.Proven, c.TakeOver = "", 0, nil, false
+	return c
 }
 
 // MaxOverlay bounds the overlay, in bytes.
@@ -31,7 +41,8 @@ const MaxSlots = MaxLease - 2
 // Ours reports whether the producer is one of the cluster's.
 func (c Cluster) Ours(producer string) bool { return slices.Contains(c.Producers, producer) }
 
-// SetCluster replaces the configuration. A chain id that is known never changes.
+// SetCluster replaces the configuration, but for what only PatchCluster changes: who looked at an older state would undo it. A chain
+// id that is known never changes.
 type SetCluster struct {
 	Cluster Cluster `json:"cluster"`
 }
@@ -48,8 +59,11 @@ type PatchCluster struct {
 	TakeOver    *bool     `json:"take_over,omitempty"` // version 3
 }
 
-func (c SetCluster) needs() uint32 {
-	return sinceIf(3, c.Cluster.Overlay != "" || c.Cluster.Proven != nil || c.Cluster.TakeOver)
+func (c SetCluster) needs() uint32 { return sinceIf(3, c.beyond()) }
+
+func (c SetCluster) beyond() bool {
+	n := c.Cluster
+	return n.Overlay != "" || n.Overlaid != 0 || n.Proven != nil || n.TakeOver
 }
 
 func (c PatchCluster) needs() uint32 { return sinceIf(3, c.Overlay != nil || c.TakeOver != nil) }
@@ -87,11 +101,23 @@ func (c PatchCluster) apply(s *State, e Entry) error {
 	if c == (PatchCluster{}) {
 		return ErrConfig.with("nothing to change is named")
 	}
-	return SetCluster{c.On(s.Cluster)}.apply(s, e)
+	n := c.On(s.Cluster)
+	if n.Overlay != s.Cluster.Overlay {
+		n.Overlaid = e.Index
+	}
+	return s.setCluster(e, n)
 }
 
 func (c SetCluster) apply(s *State, e Entry) error {
-	n := c.Cluster
+	if c.beyond() {
+		return ErrConfig.with("overlay and take_over are changed by %s", PatchCluster{}.Kind())
+	}
+	n, old := c.Cluster, s.Cluster
+	n.Overlay, n.Overlaid, n.Proven, n.TakeOver = old.Overlay, old.Overlaid, old.Proven, old.TakeOver
+	return s.setCluster(e, n)
+}
+
+func (s *State) setCluster(e Entry, n Cluster) error {
 	switch {
 	case n.Name == "":
 		return ErrConfig.with("the cluster needs a name")
@@ -106,8 +132,12 @@ func (c SetCluster) apply(s *State, e Entry) error {
 	case s.Cluster.Name != "" && n.Name != s.Cluster.Name:
 		return ErrConfig.with("the cluster's name is %q and never changes", s.Cluster.Name)
 	}
+	overlay := ""
+	if n.Overlay != s.Cluster.Overlay {
+		overlay = fmt.Sprintf(", another overlay, of %d bytes", len(n.Overlay))
+	}
 	s.Cluster = n
-	s.note(e, "cluster.set", n.Name, "producers %v, lease of %d slots, maintenance %v", n.Producers, n.Slots, n.Maintenance)
+	s.note(e, "cluster.set", n.Name, "producers %v, lease of %d slots, maintenance %v%s", n.Producers, n.Slots, n.Maintenance, overlay)
 	return nil
 }
 

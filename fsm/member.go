@@ -184,7 +184,8 @@ func (c RemoveMember) apply(s *State, e Entry) error {
 			members[id] = m
 		}
 	}
-	s.Members, s.Homes = members, without(s.Homes, c.ID)
+	s.Members = members
+	s.forget(e, c.ID)
 	s.note(e, "member.removed", c.ID, "")
 	return nil
 }

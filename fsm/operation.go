@@ -187,7 +187,7 @@ func (c StartOperation) apply(s *State, e Entry) error {
 		return ErrBusy.with("%d operations have not ended", len(running))
 	}
 	if o.Rolling() {
-		if err := s.lasts(e, o.Kind, o.Steps[0].Name, c.Deadline); err != nil {
+		if err := s.lasts(e, o.Steps[0].Name, c.Deadline); err != nil {
 			return err
 		}
 		s.Operations = appendOperation(s.Operations, o)
@@ -200,8 +200,8 @@ func (c StartOperation) apply(s *State, e Entry) error {
 	if c.Name != KindHandoff || c.Handoff == nil || c.Roll != nil || c.Queue {
 		return ErrOperation.with("kind %q is not known", c.Name)
 	}
-	if p, _ := s.Operation(c.Parent); c.Parent != 0 && (!p.Rolling() || p.Outcome != Running) {
-		return ErrEnded.with("operation %d, which the handoff would belong to, does not run", c.Parent)
+	if p, _ := s.Operation(c.Parent); c.Parent != 0 && (!p.Rolling() || !p.Disruptive()) {
+		return ErrEnded.with("operation %d, which the handoff would belong to, stops no nodes", c.Parent)
 	}
 	h := *c.Handoff
 	if _, stopped := s.Working(h.To); stopped {
@@ -312,7 +312,7 @@ func (s *State) endOperation(e Entry, id uint64, step string, outcome Outcome, r
 		subject = o.Handoff.To
 	}
 	if o.Rolling() {
-		s.endRolling(o, outcome)
+		s.endHomes(e, o)
 	}
 	s.note(e, "operation."+string(outcome), subject, "%s %d%s", o.Kind, id, because(reason))
 	return nil

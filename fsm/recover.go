@@ -39,6 +39,9 @@ func (s *State) Recovered(r Recovery) *State {
 	}
 	again := len(members) == len(s.Members) && s.Lease.Fenced()
 	next.Members, next.Lost = members, lost
+	for _, id := range r.Lost {
+		next.forget(Entry{At: r.At}, id)
+	}
 	if len(lost) > 0 {
 		next.Level = max(next.Level, 2)
 	}

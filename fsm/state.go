@@ -78,15 +78,16 @@ func (s *State) note(e Entry, kind, subject, format string, args ...any) {
 }
 
 // clip shortens a text to maxText bytes at most, between two runes: half a rune would not survive a raft snapshot.
-func clip(text string) string {
-	if len(text) <= maxText {
+func clip(text string) string { return cut(text, maxText) }
+
+func cut(text string, most int) string {
+	if len(text) <= most {
 		return text
 	}
-	cut := maxText
-	for cut > 0 && !utf8.RuneStart(text[cut]) {
-		cut--
+	for most > 0 && !utf8.RuneStart(text[most]) {
+		most--
 	}
-	return text[:cut]
+	return text[:most]
 }
 
 // appendBounded appends to a copy (published states share the old array) and drops the oldest beyond limit.

@@ -132,7 +132,7 @@ func TestDecodeNeverGuesses(t *testing.T) {
 		"no kind":               `{"v":1,"at":1,"body":{}}`,
 		"unknown kind":          `{"v":1,"kind":"lease.steal","at":1,"body":{}}`,
 		"no version":            strings.Replace(string(good), `"v":1`, `"v":0`, 1),
-		"newer version":         strings.Replace(string(good), `"v":1`, `"v":3`, 1),
+		"newer version":         strings.Replace(string(good), `"v":1`, fmt.Sprintf(`"v":%d`, EntryVersion+1), 1),
 		"unknown field":         strings.Replace(string(good), `"v":1`, `"v":1,"ttl":3`, 1),
 		"unknown field in body": strings.Replace(string(good), `"epoch":1`, `"epoch":1,"force":true`, 1),
 		"negative slot":         strings.Replace(string(good), `"last":2`, `"last":-2`, 1),

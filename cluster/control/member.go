@@ -106,14 +106,14 @@ func (*configController) Name() string { return "config" }
 
 // Reconcile proposes the configuration that this manager was started with where the cluster has none.
 func (c *configController) Reconcile(ctx context.Context, s *fsm.State) (time.Duration, error) {
-	want := s.Cluster
+	want := s.Cluster.Version1()
 	if want.Name == "" {
 		want = c.first
 	}
 	if want.ChainID == "" && c.node != nil {
 		want.ChainID = c.node.View().ChainID
 	}
-	if want.Name == "" || reflect.DeepEqual(want, s.Cluster) {
+	if want.Name == "" || reflect.DeepEqual(want, s.Cluster.Version1()) {
 		return 0, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)

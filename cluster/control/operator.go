@@ -44,12 +44,12 @@ func (m *Manager) PatchCluster(ctx context.Context, c fsm.PatchCluster, key stri
 		}
 	}
 	s, _ := m.cluster.View()
-	if s.BeyondVersion1() || s.Cluster.Name == "" {
+	if s.BeyondVersion1() || s.Cluster.Name == "" || fsm.Needs(c) > 2 {
 		return m.cluster.Propose(ctx, c, key)
 	}
 	// Some member may not know this entry, or may have to go back to a program that does not: the whole configuration does the
 	// same, if nobody else changes it meanwhile.
-	return m.cluster.Propose(ctx, fsm.SetCluster{Cluster: c.On(s.Cluster)}, key)
+	return m.cluster.Propose(ctx, fsm.SetCluster{Cluster: c.On(s.Cluster.Version1())}, key)
 }
 
 // Cancel ends an operation where that is safe: before anything was stopped. Otherwise ErrOperationLate. A canceled one is
