@@ -17,8 +17,8 @@ import (
 	"roundtable/clock"
 )
 
-// errNoTarget is of a fault that found nothing to fall on: an earlier one had ended it, or froze it.
-var errNoTarget = errors.New("nothing to do it to")
+// ErrNoTarget is of a fault that found nothing to fall on: an earlier one had ended it, or froze it.
+var ErrNoTarget = errors.New("nothing to do it to")
 
 // What says which processes of a member a fault falls on.
 type What int
@@ -50,7 +50,7 @@ const frozenTime = 5 * time.Second
 // pipes are full.
 func (s *Sandbox) Freeze(m *Member, what What) error {
 	if !m.Running() {
-		return fmt.Errorf("drill: freeze %s: %w: it does not run", m.ID, errNoTarget)
+		return fmt.Errorf("drill: freeze %s: %w: it does not run", m.ID, ErrNoTarget)
 	}
 	var pids []int
 	if what&Manager != 0 {
@@ -178,7 +178,7 @@ func (s *Sandbox) control(ctx context.Context, m *Member, what, body string) err
 	}
 	resp, err := s.http.Do(req)
 	if err != nil {
-		return fmt.Errorf("drill: %s of the node of %s: %w: %w", what, m.ID, errNoTarget, err)
+		return fmt.Errorf("drill: %s of the node of %s: %w: %w", what, m.ID, ErrNoTarget, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode >= 300 {

@@ -52,7 +52,7 @@ func (s *Sandbox) KillNode(ctx context.Context, m *Member) error {
 // NodePID is the process id of a manager's node.
 func (s *Sandbox) NodePID(m *Member) (int, error) {
 	if m.process == nil {
-		return 0, fmt.Errorf("drill: %w: %s was not started", errNoTarget, m.ID)
+		return 0, fmt.Errorf("drill: %w: %s was not started", ErrNoTarget, m.ID)
 	}
 	list, err := children(m.process.cmd.Process.Pid)
 	if err != nil {
@@ -67,7 +67,7 @@ func (s *Sandbox) NodePID(m *Member) (int, error) {
 		return err != nil || !slices.ContainsFunc(programs, func(p os.FileInfo) bool { return os.SameFile(p, is) })
 	})
 	if len(nodes) != 1 {
-		return 0, fmt.Errorf("drill: %w: %s has %d child processes that are nodes, not one (of %d)", errNoTarget, m.ID, len(nodes), len(list))
+		return 0, fmt.Errorf("drill: %w: %s has %d child processes that are nodes, not one (of %d)", ErrNoTarget, m.ID, len(nodes), len(list))
 	}
 	return nodes[0], nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -134,12 +133,8 @@ func (d *drill) upgrade(ctx context.Context) (Event, error) {
 		return e, err
 	}
 	for _, m := range d.Members {
-		says, err := d.runs(ctx, m)
-		if err != nil {
-			return e, err
-		}
-		if !strings.HasPrefix(says, next.says) {
-			return e, fmt.Errorf("it is done, and the node of %s says that it is %s", m.ID, says)
+		if err := d.Runs(ctx, m, next.tag); err != nil {
+			return e, fmt.Errorf("it is done, and: %w", err)
 		}
 	}
 	return e, nil

@@ -160,7 +160,7 @@ func (d *drill) suffer(ctx context.Context, f fault, m *Member) (e Event, err er
 	}
 	e.At = time.Now()
 	e.FirstSlot = slotAt(e.At)
-	if err := hurt.do(d, ctx, m); errors.Is(err, errNoTarget) {
+	if err := hurt.do(d, ctx, m); errors.Is(err, ErrNoTarget) {
 		e.What += ", which came to nothing"
 	} else if err != nil {
 		return e, fmt.Errorf("%s: %w", f.name, err)
@@ -289,7 +289,7 @@ func (d *drill) sufferTwo(ctx context.Context, f fault, m *Member, g fault, n *M
 	}
 	at, slot := time.Now(), slotAt(time.Now())
 	d.lasting = overlap
-	if err := hurt.do(d, ctx, n); err != nil && !errors.Is(err, errNoTarget) {
+	if err := hurt.do(d, ctx, n); err != nil && !errors.Is(err, ErrNoTarget) {
 		return Event{What: g.name, At: at, FirstSlot: slot}, err
 	}
 	err := wait(ctx, overlap)

@@ -8,10 +8,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
+
+// genesisTag is the version that every home begins with, whatever it is.
+const genesisTag = "genesis"
 
 // version is one of the two that every member has in its home, beside genesis.
 type version struct {
@@ -103,13 +107,22 @@ func versionOf(ctx context.Context, binary string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// runs is the version that a member's running node says it is.
-func (s *Sandbox) runs(ctx context.Context, m *Member) (string, error) {
+// Runs reports that a member's running node says that it is not the version of a tag, or nil.
+func (s *Sandbox) Runs(ctx context.Context, m *Member, tag string) error {
 	var info struct {
 		Version string `json:"server_version_string"`
 	}
-	err := s.get(ctx, m.NodeHTTP()+"/v1/chain/get_info", &info)
-	return info.Version, err
+	if err := s.get(ctx, m.NodeHTTP()+"/v1/chain/get_info", &info); err != nil {
+		return err
+	}
+	says := tag
+	if i := slices.IndexFunc(s.versions, func(v version) bool { return v.tag == tag }); i >= 0 {
+		says = s.versions[i].says
+	}
+	if info.Version != says && tag != genesisTag {
+		return fmt.Errorf("drill: the node of %s says that it is %s, and not %s", m.ID, info.Version, says)
+	}
+	return nil
 }
 
 var lastNumber = regexp.MustCompile(`\d+$`)
