@@ -81,7 +81,7 @@ func choose(assets []releaseAsset, pattern string) (releaseAsset, error) {
 			}
 			var err error
 			if ok, err = path.Match(pattern, a.Name); err != nil {
-				return chosen, problem(ErrSource, "a pattern is such as antelope-spring_*_{arch}.deb", "%q is no pattern of asset names", pattern)
+				return chosen, CheckAsset(pattern)
 			}
 			ok = !about && (ok || pattern == "")
 		}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // good is a sandbox configuration that only wants its files; %s is appended.
@@ -183,6 +185,24 @@ func TestBadInput(t *testing.T) {
 		{name: "key file a folder", flags: map[string]string{"signer.key_file": "."}, key: "signer.key_file", message: "is not a file", hint: "name a file"},
 		{name: "signer too slow", flags: map[string]string{"signer.timeout": "351ms"}, key: "signer.timeout", message: "10ms to 350ms", hint: "nodeos waits 400 ms"},
 		{name: "witness with a node", flags: map[string]string{"manager.witness": "true"}, key: "node", message: "has no node", hint: "[node]"},
+		{name: "an argument of ours", flags: map[string]string{"node.args": "--http-server-address=0.0.0.0:1"}, key: "node.args", message: "--http-server-address is refused", hint: "node.config_template"},
+		{name: "nowhere to fetch from", flags: map[string]string{"upgrade.auto_install": "true"}, key: "upgrade.source", message: "is missing", hint: "github.com/OWNER/REPO"},
+		{name: "a source of no kind", flags: map[string]string{"upgrade.source": "ftp://u:secret@h/x"}, key: "upgrade.source", message: "of no kind", hint: "file:///"},
+		{name: "a placeholder", flags: map[string]string{"upgrade.source": "https://h/{version}/{cpu}.deb"}, key: "upgrade.source", message: "placeholder", hint: "{arch}"},
+		{name: "a bad pattern", flags: map[string]string{"upgrade.asset": "nodeos_[x"}, key: "upgrade.asset", message: "is no pattern", hint: "{arch}"},
+		{name: "no binary", flags: map[string]string{"upgrade.binary": ""}, key: "upgrade.binary", message: "is missing", hint: "nodeos"},
+		{name: "no token", flags: map[string]string{"upgrade.token_file": "elsewhere"}, key: "upgrade.token_file", message: "no such file", hint: "put the file there"},
+		{name: "a bad tag", text: "[upgrade.folders]\n\"../x\" = \"/opt/x\"", key: "upgrade.folders", message: "is no tag", hint: "v1.2.2"},
+		{name: "genesis elsewhere", text: "[upgrade.folders]\ngenesis = \"/opt/x\"", key: "upgrade.folders", message: "from the start", hint: "node.path"},
+		{name: "a tag without a folder", text: "[upgrade.folders]\n\"v1.2.3\" = \"\"", key: "upgrade.folders", message: "has no folder", hint: "name the folder"},
+		{name: "fewer than none", flags: map[string]string{"upgrade.keep": "-1"}, key: "upgrade.keep", message: "0 to 1000", hint: "3 suits"},
+		{name: "endless retries", flags: map[string]string{"upgrade.connection_retries": "1001"}, key: "upgrade.connection_retries", message: "0 to 1000", hint: "5 suits"},
+		{name: "no hook", flags: map[string]string{"upgrade.hook": "hooks/none"}, key: "upgrade.hook", message: "cannot be run", hint: "chmod +x"},
+		{name: "a hook that is no program", flags: map[string]string{"upgrade.hook": "keys"}, key: "upgrade.hook", message: "cannot be run", hint: "chmod +x"},
+		{name: "no time for the hook", flags: map[string]string{"upgrade.hook_timeout": "10ms"}, key: "upgrade.hook_timeout", message: "1s to 1h", hint: "5m"},
+		{name: "no time to stop", flags: map[string]string{"upgrade.step_timeout": "2m"}, key: "upgrade.step_timeout", message: "more than node.stop_timeout (2m0s)", hint: "leave it out"},
+		{name: "too long a step", flags: map[string]string{"upgrade.step_timeout": "61m"}, key: "upgrade.step_timeout", message: "at most 1h", hint: "leave it out"},
+		{name: "a rollout of no kind", flags: map[string]string{"upgrade.rollout": "never"}, key: "upgrade.rollout", message: "not known", hint: "auto, manual"},
 		{name: "few logs", flags: map[string]string{"raft.trailing_logs": "1"}, key: "raft.snapshot_threshold", message: "16 to", hint: "leave"},
 	}
 	for _, tc := range cases {
@@ -203,6 +223,12 @@ func TestBadInput(t *testing.T) {
 		write(t, filepath.Join(dir, "keys"), "x", 0o640)
 		_, err := Load(filepath.Join(dir, "config.toml"), nil, nil)
 		wantProblem(t, err, "signer.key_file", "others may read", "chmod 600")
+	})
+	t.Run("loose token file", func(t *testing.T) {
+		dir := home(t, good)
+		write(t, filepath.Join(dir, "token"), "x", 0o644)
+		_, err := Load(filepath.Join(dir, "config.toml"), nil, map[string]string{"upgrade.token_file": "token"})
+		wantProblem(t, err, "upgrade.token_file", "others may read", "chmod 600")
 	})
 	t.Run("no file", func(t *testing.T) {
 		_, err := Load(filepath.Join(t.TempDir(), "config.toml"), nil, nil)
@@ -237,6 +263,42 @@ func wantProblem(t *testing.T, err error, key, message, hint string) {
 		}
 	}
 	t.Fatalf("no problem with %q, %q, hint %q in:\n%v", key, message, hint, err)
+}
+
+// TestUpgrade: the section as an operator writes it.
+func TestUpgrade(t *testing.T) {
+	dir := home(t, good+`stop_timeout = "20m"
+[upgrade]
+auto_install = true
+source = "github.com/AntelopeIO/spring"
+asset = "antelope-spring_{version}_{arch}.deb"
+token_file = "token"
+folders = { "v1.2.3" = "/opt/nodeos-1.2.3", "v1.2.4" = "builds/1.2.4" }
+hook = "hooks/before"
+`)
+	write(t, filepath.Join(dir, "token"), "x", 0o600)
+	if err := os.Mkdir(filepath.Join(dir, "hooks"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "hooks", "before"), "#!/bin/sh\n", 0o700)
+	c, err := Load(filepath.Join(dir, "config.toml"), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Default().Upgrade
+	want.AutoInstall, want.Source, want.Asset = true, "github.com/AntelopeIO/spring", "antelope-spring_{version}_{arch}.deb"
+	want.TokenFile, want.Hook = filepath.Join(dir, "token"), filepath.Join(dir, "hooks", "before")
+	want.Folders = map[string]string{"v1.2.3": "/opt/nodeos-1.2.3", "v1.2.4": filepath.Join(dir, "builds", "1.2.4")}
+	want.StepTimeout = Duration(25 * time.Minute) // a node that may take long to stop has time to come back
+	if d := cmp.Diff(want, c.Upgrade); d != "" {
+		t.Error(d)
+	}
+	for stop, step := range map[string]time.Duration{"2m": 10 * time.Minute, "59m": time.Hour} {
+		c, err := Load(filepath.Join(dir, "config.toml"), nil, map[string]string{"node.stop_timeout": stop})
+		if err != nil || c.Upgrade.StepTimeout.D() != step {
+			t.Errorf("stop_timeout %s: %v %v, want %v", stop, c.Upgrade.StepTimeout, err, step)
+		}
+	}
 }
 
 func TestLogValueShowsNoSecret(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 type field struct {
 	key   string // "lease.slots"
 	value reflect.Value
+	class Class
 }
 
 // fields lists every key of the configuration, in the order of the structs.
@@ -24,13 +25,14 @@ func (c *Config) fields() []field { return fieldsOf(reflect.ValueOf(c).Elem(), "
 func fieldsOf(v reflect.Value, prefix string) []field {
 	var list []field
 	for i := range v.NumField() {
-		name := v.Type().Field(i).Tag.Get("toml")
+		tag := v.Type().Field(i).Tag
+		name := tag.Get("toml")
 		switch {
 		case name == "":
 		case v.Field(i).Kind() == reflect.Struct:
 			list = append(list, fieldsOf(v.Field(i), name+".")...)
 		default:
-			list = append(list, field{prefix + name, v.Field(i)})
+			list = append(list, field{prefix + name, v.Field(i), Class(tag.Get("change"))})
 		}
 	}
 	return list
@@ -163,7 +165,7 @@ func (c *Config) show(key string) string {
 	if secret(key) {
 		return "(not shown)"
 	}
-	if key == "signer.url" {
+	if holdsURL(key) {
 		return strconv.Quote(maskURL(f.value.String()))
 	}
 	switch v := f.value.Interface().(type) {
@@ -178,6 +180,11 @@ func (c *Config) show(key string) string {
 
 // secret tells that a key's value must never be printed.
 func secret(key string) bool { return key == "node.args" || key == "node.env" }
+
+// holdsURL tells that a password may stand in a key's value.
+func holdsURL(key string) bool {
+	return key == "signer.url" || key == "upgrade.source" || key == "upgrade.checksums"
+}
 
 // nearest is the known name that a mistyped one most likely means, or "".
 func nearest(name string, known []string) string {

@@ -44,10 +44,13 @@ func Load(file string, environ []string, flags map[string]string) (*Config, erro
 	return c, c.Finish()
 }
 
+// Again is what the file says now, with the environment and the flags of the first time over it: Load once more.
+func (c *Config) Again() (*Config, error) { return Load(c.file, c.environ, c.flags) }
+
 // Parse is Load without the file system: no defaults are filled in and nothing is checked but names and kinds.
 func Parse(file string, text []byte, environ []string, flags map[string]string) (*Config, error) {
 	c := Default()
-	c.file = file
+	c.file, c.environ, c.flags = file, environ, flags
 	var doc map[string]any
 	if err := toml.Unmarshal(text, &doc); err != nil {
 		p := &Problem{File: file, Message: strings.TrimPrefix(err.Error(), "toml: "), Hint: "the file must be TOML: key = value lines under [section] headings"}
@@ -162,7 +165,7 @@ func (c *Config) parse(key, value, origin string, found *problems) {
 
 // showRaw is a value of the wrong kind for a message.
 func showRaw(key string, v any) string {
-	if secret(key) || key == "signer.url" {
+	if secret(key) || holdsURL(key) {
 		return "(not shown)"
 	}
 	if s, ok := v.(string); ok {

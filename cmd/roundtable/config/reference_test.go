@@ -31,7 +31,10 @@ const referenceHead = `# Configuration: config.toml
 - An unknown key, or a variable that starts like a section of ours and is none, stops the start. All problems are told at once,
   each with file, key, value and hint.
 - A relative path starts in the home. A duration is written ` + "`300ms`, `2m`, `1h30m`" + `.
-- A change takes a restart of the manager. One member at a time: [planned reboot](../handbook.md#planned-reboot).
+- A change of the file is noticed, however it is made, and checked as a whole. A bad one is refused, with a line of the log and an
+  alarm for what is wrong, and what was in force stays. When a good one takes effect is said in the column *change*:
+  ` + "`live`" + `, at once; ` + "`node`" + `, with the node's next start, which a rollout brings about member by member; ` + "`manager`" + `, with the manager's next
+  start, one member at a time: [planned reboot](../handbook.md#planned-reboot). The log names the keys that wait for it.
 - Secrets never stand in this file: they are in files of their own, and the keys below name those.
 `
 
@@ -71,7 +74,7 @@ func referenceText(t *testing.T) string {
 			if in == "" {
 				heading, about = "## At the top", "Before the first section."
 			}
-			fmt.Fprintf(&b, "\n%s\n\n%s\n\n| key | value | default | environment | meaning |\n|---|---|---|---|---|\n", heading, about)
+			fmt.Fprintf(&b, "\n%s\n\n%s\n\n| key | value | default | environment | change | meaning |\n|---|---|---|---|---|---|\n", heading, about)
 		}
 		meaning := said[owner.Name()+"."+name]
 		if meaning == "" {
@@ -81,7 +84,7 @@ func referenceText(t *testing.T) string {
 		if byDefault == "" {
 			byDefault = defaultWords(f)
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | `%s` | %s |\n", name, kindWords(t, f), byDefault, env(f.key), meaning)
+		fmt.Fprintf(&b, "| `%s` | %s | %s | `%s` | %s | %s |\n", name, kindWords(t, f), byDefault, env(f.key), f.class, meaning)
 	}
 	return b.String()
 }

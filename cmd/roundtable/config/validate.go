@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -15,6 +16,8 @@ import (
 	"strings"
 	"time"
 
+	"roundtable/node"
+	"roundtable/node/versions"
 	"roundtable/security"
 )
 
@@ -29,6 +32,8 @@ const (
 	measuredTimeout  = 300 * time.Millisecond
 	// nodeos gives up after the keosd-provider-timeout that manager writes, 400 ms; the gate must have answered before.
 	maxSignerTimeout = 350 * time.Millisecond
+	maxStep          = time.Hour       // fsm.MaxStep
+	afterStop        = 5 * time.Minute // for a node to come back
 )
 
 var (
@@ -53,7 +58,7 @@ func (c *Config) validate() error {
 	c.checkTiming(&found)
 	c.checkTLS(&found)
 	if c.Manager.Witness {
-		for _, section := range []string{"node", "signer"} {
+		for _, section := range []string{"node", "signer", "upgrade"} {
 			if c.set[section] {
 				found.add(c, section, "take the ["+section+"] section out, or set manager.witness = false", "a witness votes and has no node")
 			}
@@ -61,6 +66,7 @@ func (c *Config) validate() error {
 	} else {
 		c.checkNode(&found)
 		c.checkSigner(&found)
+		c.checkUpgrade(&found)
 	}
 	slices.SortStableFunc(found, func(a, b error) int { return strings.Compare(keyOf(a), keyOf(b)) })
 	return errors.Join(found...)
@@ -211,6 +217,9 @@ func (c *Config) checkNode(found *problems) {
 	if n.CrashWindow.D() < time.Second {
 		found.add(c, "node.crash_window", "10m suits most", "must be 1s or more")
 	}
+	if err := node.CheckArgs(n.Args); err != nil && !slices.ContainsFunc(n.Args, secondSigner) {
+		found.add(c, "node.args", "roundtable sets this one itself: there is a key for it here, or put it into node.config_template", "%v", err)
+	}
 	if n.Fence == "gate" && slices.ContainsFunc(n.Args, secondSigner) {
 		found.add(c, "node.args", "put the key into signer.key_file, or set node.fence = \"pause\"", "names a signature-provider: with the gate there is no other signer than the gate")
 	}
@@ -251,6 +260,61 @@ func (c *Config) checkSigner(found *problems) {
 		default:
 			found.add(c, "signer.url", "write http://host:port, or unix:///path/to/keosd.sock", "is not the URL of a keosd")
 		}
+	}
+}
+
+func (c *Config) checkUpgrade(found *problems) {
+	u := c.Upgrade
+	wrong := func(key string, err error) {
+		if err != nil {
+			found.add(c, key, versions.Hint(err), "%v", err)
+		}
+	}
+	if u.Source != "" {
+		wrong("upgrade.source", versions.CheckSource(u.Source))
+	} else if u.AutoInstall {
+		found.add(c, "upgrade.source", "name where versions come from, such as github.com/OWNER/REPO, or take upgrade.auto_install out", "is missing: with upgrade.auto_install there is nothing to fetch from")
+	}
+	wrong("upgrade.asset", versions.CheckAsset(u.Asset))
+	if u.Binary == "" {
+		found.add(c, "upgrade.binary", "nodeos suits most", "is missing")
+	}
+	if u.TokenFile != "" {
+		c.readable(found, "upgrade.token_file", u.TokenFile, true)
+	}
+	for _, tag := range slices.Sorted(maps.Keys(u.Folders)) { // whether it is there matters when it is wanted
+		wrong("upgrade.folders", versions.CheckTag(tag))
+		switch {
+		case tag == versions.Genesis:
+			found.add(c, "upgrade.folders", "set node.path: that is what it runs", "%s is the version that is there from the start", tag)
+		case u.Folders[tag] == "":
+			found.add(c, "upgrade.folders", "name the folder that has it", "%q has no folder", tag)
+		}
+	}
+	c.between(found, "upgrade.connection_retries", u.ConnectionRetries, 0, 1000, "5 suits most")
+	c.between(found, "upgrade.keep", u.Keep, 0, 1000, "3 suits most")
+	if u.Hook != "" {
+		c.executable(found, "upgrade.hook", u.Hook)
+	}
+	if u.HookTimeout.D() < time.Second || u.HookTimeout.D() > maxStep {
+		found.add(c, "upgrade.hook_timeout", "5m suits most", "must be 1s to %s", maxStep)
+	}
+	if d := u.StepTimeout; d.D() > maxStep || d <= c.Node.StopTimeout {
+		found.add(c, "upgrade.step_timeout", "leave it out: it is 10m, or 5m more than node.stop_timeout", "must be more than node.stop_timeout (%s), and at most %s", c.Node.StopTimeout, maxStep)
+	}
+	c.oneOf(found, "upgrade.rollout", u.Rollout, "auto", "manual")
+}
+
+func (c *Config) between(found *problems, key string, n, least, most int, hint string) {
+	if n < least || n > most {
+		found.add(c, key, hint, "must be %d to %d", least, most)
+	}
+}
+
+// executable checks that a file is there that can be run.
+func (c *Config) executable(found *problems, key, file string) {
+	if _, err := exec.LookPath(file); err != nil {
+		found.add(c, key, "it must be a program, or a script with a #! line, that the user who runs roundtable may run: chmod +x", "cannot be run: %v", err)
 	}
 }
 
