@@ -113,6 +113,9 @@ type kept struct {
 // recentConfigs is how many configurations are kept beside those in use: an operation that began with an older one still finds it.
 const recentConfigs = 6
 
+// configsName is their folder in a home.
+const configsName = "configs"
+
 const keptFile = "kept.json"
 
 // openConfigs reads the folder; it need not be there.

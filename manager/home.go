@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,6 +20,7 @@ import (
 	"roundtable/durable"
 	"roundtable/logkey"
 	"roundtable/node"
+	"roundtable/node/versions"
 )
 
 // home decides what the local nodeos is started with, and changes it when the controllers say so: control.Home. The node's
@@ -30,17 +32,24 @@ type home struct {
 	supervisor *node.Supervisor
 	monitor    *node.Monitor
 	client     *node.Client
-	alarm      func(name, subject, text string)
-	now        func() time.Time
-	log        *slog.Logger
+	production interface { // nodeos' production flag, as the controllers set it
+		Pause(ctx context.Context) error
+		Resume(ctx context.Context) error
+	}
+	versions *versions.Home
+	alarm    func(name, subject, text string)
+	now      func() time.Time
+	log      *slog.Logger
+	step     func(op string) // after each change of the disk in turn; tests end the process there
 
-	seen     atomic.Pointer[homeMoment]
-	finalize atomic.Pointer[[]string] // public BLS keys that the node was started with last
-	peers    atomic.Pointer[[]string] // p2p-peer-address entries of config.toml, the same
+	seen       atomic.Pointer[homeMoment]
+	finalizers atomic.Pointer[[]string] // public BLS keys that the node was started with last
+	peers      atomic.Pointer[[]string] // p2p-peer-address entries of config.toml, the same
 
 	mu       sync.Mutex
 	configs  *configs
 	adopted  configuration
+	lies     string  // hash of the configuration that lies there; "" where it cannot be used
 	starting version // what program chose; prepare is called for it
 	complain string  // what was last complained of
 }
@@ -63,42 +72,62 @@ type version struct {
 // openHome adopts the configuration that lies there. One that failed here before, or that nodeos' config.ini cannot be made of, is
 // passed over for the one that was adopted last; where there is none the error says what is wrong.
 func openHome(c *config.Config, settings node.Settings, alarm func(name, subject, text string), now func() time.Time, log *slog.Logger) (*home, error) {
-	h := &home{cfg: c, settings: settings, alarm: alarm, now: now, log: log}
+	h := &home{cfg: c, settings: settings, alarm: alarm, now: now, log: log, step: func(string) {}}
 	h.seen.Store(&homeMoment{changed: make(chan struct{})})
-	h.finalize.Store(&[]string{})
+	h.finalizers.Store(&[]string{})
 	h.peers.Store(&[]string{})
 	var err error
-	if h.configs, err = openConfigs(filepath.Join(c.Manager.Home, "configs")); err != nil {
+	h.versions, err = versions.Open(versions.Config{Dir: c.Manager.Home, Version: func(ctx context.Context, path string) (string, error) {
+		v, err := node.ReadVersion(ctx, path)
+		return v.String(), err
+	}})
+	if err == nil {
+		err = h.versions.Ensure()
+	}
+	if err != nil {
+		return nil, hinted(err)
+	}
+	if h.configs, err = openConfigs(filepath.Join(c.Manager.Home, configsName)); err != nil {
 		return nil, err
 	}
-	here, err := lying(c, h.configs.Overlay)
-	if err == nil {
-		_, err = here.build(settings, version{}) // the version is looked at when the node is started
+	if err := h.open(); err != nil {
+		return nil, err
 	}
-	hash := here.hash()
+	h.show(func(*control.HomeView) {})
+	return h, nil
+}
+
+// open adopts what lies there, or keeps what was adopted.
+func (h *home) open() error {
+	here, err := lying(h.cfg, h.configs.Overlay)
+	if err == nil {
+		_, err = here.build(h.settings, version{}) // what a version lays over it is looked at when the node is started
+	}
 	former, lost := h.configs.get(h.configs.Adopted)
+	h.adopted = former
 	switch {
-	case lost != nil && err != nil:
-		return nil, err // a bad template must stop the start, not the first run of nodeos
-	case lost == nil && err != nil:
-		h.complains("the configuration that lies there is not taken, the node runs with the former one: " + wrong(err))
-		h.adopted = former
-	case lost == nil && hash == h.configs.Refused && hash != h.configs.Adopted:
-		h.log.Warn("the configuration that lies there failed before; the node runs with the former one", "config", hash)
-		h.adopted = former
+	case err != nil && lost != nil:
+		return err // a bad template must stop the start, not the first run of nodeos
+	case err != nil:
+		h.complains(notTaken + wrong(err))
+	case lost == nil && here.hash() == h.configs.Refused && h.configs.Refused != h.configs.Adopted:
+		h.lies = h.configs.Refused
+		h.log.Warn("the configuration that lies there failed before; the node runs with the former one", "config", h.lies)
 	default:
-		if _, err := h.configs.put(here); err != nil {
-			return nil, err
+		if h.lies, err = h.configs.put(here); err != nil {
+			return err
 		}
-		if err := h.configs.adopt(hash); err != nil {
-			return nil, err
+		if err := h.configs.adopt(h.lies); err != nil {
+			return err
 		}
 		h.adopted = here
 	}
 	h.peers.Store(&h.adopted.Peers)
-	h.show(func(v *control.HomeView) { v.Config = h.configs.Adopted })
-	return h, nil
+	return nil
 }
+
+// notTaken begins what is said of a configuration that cannot be used.
+const notTaken = "the configuration that lies there is not taken, the node goes on with the former one: "
 
 // complains tells the operator, once for each thing that is wrong; "" is that nothing is. Under h.mu, or before anything runs.
 func (h *home) complains(text string) {
@@ -121,8 +150,17 @@ func (h *home) Changed() <-chan struct{} { return h.seen.Load().changed }
 func (h *home) show(change func(*control.HomeView)) {
 	old := h.seen.Load()
 	next := old.view
-	next.Limit = homeLimit
-	if change(&next); next != old.view {
+	change(&next)
+	v, _ := h.versions.Current() // it has its tag also where the version is broken
+	next.Tag, next.Limit = v.Tag, homeLimit
+	if next.Config == "" {
+		next.Config = h.configs.Adopted
+	}
+	next.Offers = ""
+	if h.lies != h.configs.Adopted && h.lies != h.configs.Refused {
+		next.Offers = h.lies
+	}
+	if next != old.view {
 		h.seen.Store(&homeMoment{next, make(chan struct{})})
 		close(old.changed)
 	}
@@ -153,7 +191,7 @@ func (h *home) prepare(context.Context, node.Program) error {
 	if err != nil {
 		return err
 	}
-	h.finalize.Store(&b.BLSKeys)
+	h.finalizers.Store(&b.BLSKeys)
 	h.peers.Store(&h.adopted.Peers)
 	if err := errors.Join(
 		durable.Write(filepath.Join(h.cfg.Node.ConfigDir, "config.ini"), b.Text),
@@ -167,10 +205,38 @@ func (h *home) prepare(context.Context, node.Program) error {
 
 // version reads a version of nodeos; "" is the one that `current` names.
 func (h *home) version(tag string) (version, error) {
+	load := h.versions.Current
 	if tag != "" {
-		return version{}, fmt.Errorf("manager: version %s: %w", tag, errors.ErrUnsupported)
+		load = func() (versions.Version, error) { return h.versions.Load(tag) }
 	}
-	return version{}, nil
+	v, err := load()
+	if err != nil {
+		return version{}, hinted(err)
+	}
+	out := version{Tag: v.Tag, Binary: v.Binary, Args: v.Args}
+	if v.Config != "" {
+		text, err := os.ReadFile(v.Config)
+		if err != nil {
+			return out, fmt.Errorf("manager: config of run.toml, version %s: %w", v.Tag, err)
+		}
+		out.Overlay = string(text)
+	}
+	for _, s := range v.Sidecars {
+		one := node.Sidecar{Name: s.Name, Path: s.Binary, Args: s.Args}
+		for _, name := range slices.Sorted(maps.Keys(s.Env)) {
+			one.Env = append(one.Env, name+"="+s.Env[name])
+		}
+		out.Sidecars = append(out.Sidecars, one)
+	}
+	return out, node.CheckArgs(v.Args)
+}
+
+// hinted is an error of the versions with what to do about it.
+func hinted(err error) error {
+	if hint := versions.Hint(err); hint != "" {
+		return fmt.Errorf("manager: %w (hint: %s)", err, hint)
+	}
+	return fmt.Errorf("manager: %w", err)
 }
 
 // config reads a configuration that is kept; "" is the adopted one.
@@ -212,17 +278,34 @@ func (h *home) Become(ctx context.Context, tag, config string, say func(percent 
 	return nil
 }
 
-// turn makes a version and a configuration those of the next start.
+// turn makes a version and a configuration those of the next start, each of them at once, and the one before it known.
 func (h *home) turn(v version, conf configuration) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	defer h.show(func(*control.HomeView) {})
 	hash, err := h.configs.put(conf)
 	if err != nil {
 		return err
 	}
+	h.step("keep the configuration")
+	if now, err := h.versions.Current(); err != nil || now.Tag != v.Tag {
+		if err := h.configs.note(func(k *kept) { k.Version = cmp.Or(now.Tag, k.Version) }); err != nil {
+			return err
+		}
+		h.step("note the version before")
+		if err := h.versions.Switch(v.Tag); err != nil {
+			return hinted(err)
+		}
+		h.step("switch")
+		h.log.Info("another version of the node", "from", now.Tag, "to", v.Tag)
+	}
+	if hash != h.configs.Adopted {
+		h.log.Info("another configuration of the node", "from", h.configs.Adopted, "to", hash)
+	}
 	if err := h.configs.adopt(hash); err != nil {
 		return err
 	}
+	h.step("adopt the configuration")
 	h.adopted = conf
 	return nil
 }

@@ -1,9 +1,12 @@
 package manager
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"roundtable/chain"
@@ -46,26 +49,87 @@ func proofPercent(text string) int {
 	return min(max(n*90/of, 0), 90)
 }
 
-// Stage makes a version ready.
-func (h *home) Stage(context.Context, fsm.Upgrade, func(percent int, text string)) (string, error) {
-	return "", errNotYet
-}
-
-// Ready runs the hook.
-func (h *home) Ready(context.Context, fsm.Upgrade) error { return errNotYet }
+// snapshotWait bounds a chain snapshot: nodeos answers when its block is irreversible, on a chain that stands still never.
+const snapshotWait = 15 * time.Minute
 
 // Snapshot makes a chain snapshot.
-func (h *home) Snapshot(context.Context) (string, error) { return "", errNotYet }
-
-// Arm tells nodeos to stop at a block.
-func (h *home) Arm(context.Context, uint32) error { return errNotYet }
-
-// Disarm takes it back.
-func (h *home) Disarm(context.Context) error { return errNotYet }
-
-// Triggered asks the node.
-func (h *home) Triggered(context.Context, fsm.Upgrade) (bool, string, error) {
-	return false, "", errNotYet
+func (h *home) Snapshot(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, snapshotWait)
+	defer cancel()
+	s, err := h.client.CreateSnapshot(ctx)
+	if err != nil {
+		return "", fmt.Errorf("manager: chain snapshot: %w", err)
+	}
+	return fmt.Sprintf("%s of block #%d", s.Path, s.HeadNum), nil
 }
 
-var errNotYet = errors.New("manager: there are no versions in this program yet")
+// Arm tells nodeos to stop at a block: it takes in none behind it, and makes none. A restart forgets it.
+func (h *home) Arm(ctx context.Context, block uint32) error { return h.client.PauseAtBlock(ctx, block) }
+
+// Disarm takes it back. Only resume is known to do that (FACT 25), which clears the pause as well: who was paused is paused again at
+// once, and until then the gate refuses.
+func (h *home) Disarm(ctx context.Context) error {
+	paused, err := h.client.Paused(ctx)
+	if err != nil {
+		return err
+	}
+	err = h.production.Resume(ctx)
+	if paused {
+		err = errors.Join(err, h.production.Pause(context.WithoutCancel(ctx)))
+	}
+	return err
+}
+
+// Triggered asks the node.
+func (h *home) Triggered(ctx context.Context, u fsm.Upgrade) (bool, string, error) {
+	switch {
+	case u.Feature != "":
+		all, err := h.client.ActivatedFeatures(ctx)
+		if err != nil {
+			return false, "", err
+		}
+		return featured(all, u.Feature)
+	case u.Row != nil:
+		rows, err := h.client.TableRows(ctx, node.TableQuery{Code: u.Row.Code, Scope: u.Row.Scope, Table: u.Row.Table, Lower: u.Row.Key, Upper: u.Row.Key, Limit: 1})
+		if errors.Is(err, node.ErrNoTable) { // it may come with the contract's next version
+			return false, "there is no table " + u.Row.Table + " of " + u.Row.Code + " yet", nil
+		} else if err != nil {
+			return false, "", err
+		}
+		return says(rows.Rows, *u.Row)
+	}
+	v, _ := h.monitor.View()
+	head := v.Head.Num
+	return u.AtBlock == 0 || head >= u.AtBlock, fmt.Sprintf("the head is block #%d", head), nil
+}
+
+// featured looks for a protocol feature, by its digest or its code name.
+func featured(all []node.Feature, want string) (bool, string, error) {
+	for _, f := range all {
+		if strings.EqualFold(f.Digest, want) || f.Name() != "" && strings.EqualFold(f.Name(), want) {
+			return true, fmt.Sprintf("%s was activated in block #%d", cmp.Or(f.Name(), f.Digest), f.Block), nil
+		}
+	}
+	return false, "the protocol feature " + want + " is not activated", nil
+}
+
+// says looks whether the first row has the value: a string, or what JSON writes for anything else.
+func says(rows []json.RawMessage, want fsm.TableRow) (bool, string, error) {
+	if len(rows) == 0 {
+		return false, "there is no such row in " + want.Table, nil
+	}
+	var row map[string]json.RawMessage
+	if err := json.Unmarshal(rows[0], &row); err != nil {
+		return false, "", fmt.Errorf("manager: a row of %s that is not an object: is the contract's ABI there? %w", want.Table, err)
+	}
+	raw, ok := row[want.Field]
+	if !ok {
+		return false, "", fmt.Errorf("manager: the rows of %s have no field %q", want.Table, want.Field)
+	}
+	value := string(raw)
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		value = text
+	}
+	return value == want.Value, fmt.Sprintf("%s is %.80q", want.Field, value), nil
+}

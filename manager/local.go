@@ -57,7 +57,7 @@ func openLocal(ctx context.Context, c *config.Config, moved *clock.Clock, now fu
 	if l.client, err = node.NewClient(node.ClientConfig{Addr: c.Node.HTTP}); err != nil {
 		return l, err
 	}
-	l.pipeline = node.NewPipeline(node.PipelineConfig{Log: log.With(logkey.Part, "nodeos"), OnEvent: l.event})
+	l.pipeline = node.NewPipeline(node.PipelineConfig{Log: log.With(logkey.Part, "nodeos"), Sidecar: log, OnEvent: l.event})
 	l.gate, err = gate.New(gate.Config{
 		Socket: c.Socket(), Producers: c.Node.Producers, Signer: signer, SignTimeout: c.Signer.Timeout.D(), Now: now, WallShift: moved.Shift, Log: log.With(logkey.Part, "gate"),
 		Savanna:   func() bool { v, _ := l.monitor.View(); return v.Savanna },
@@ -83,7 +83,7 @@ func openLocal(ctx context.Context, c *config.Config, moved *clock.Clock, now fu
 	if err != nil {
 		return l, err
 	}
-	l.node = &localNode{client: l.client, supervisor: l.supervisor, configured: func() []string { return *l.home.peers.Load() }, producers: c.Node.Producers, keys: signer.Keys(), finalizers: func() []string { return *l.home.finalize.Load() }, now: now}
+	l.node = &localNode{client: l.client, supervisor: l.supervisor, configured: func() []string { return *l.home.peers.Load() }, producers: c.Node.Producers, keys: signer.Keys(), finalizers: func() []string { return *l.home.finalizers.Load() }, now: now}
 	l.monitor = node.NewMonitor(node.MonitorConfig{
 		Client: l.client, Watch: l.supervisor.Watch, Producers: c.Node.Producers, Log: log.With(logkey.Part, "node"), Now: now,
 		OnBlock: func(info node.BlockInfo) {
@@ -97,7 +97,7 @@ func openLocal(ctx context.Context, c *config.Config, moved *clock.Clock, now fu
 		},
 	})
 	l.node.monitor = l.monitor
-	l.home.supervisor, l.home.monitor, l.home.client = l.supervisor, l.monitor, l.client
+	l.home.supervisor, l.home.monitor, l.home.client, l.home.production = l.supervisor, l.monitor, l.client, l.node
 	return l, l.gate.Listen()
 }
 

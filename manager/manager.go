@@ -20,6 +20,7 @@ import (
 	"roundtable/cmd/roundtable/config"
 	"roundtable/fsm"
 	"roundtable/logkey"
+	"roundtable/node"
 	"roundtable/security"
 )
 
@@ -29,7 +30,7 @@ const (
 	closeLease    = 10 * time.Second
 	closeControl  = 3 * time.Second
 	closeGroup    = 5 * time.Second
-	afterNodeStop = 5 * time.Second // beyond the node's own stop timeout
+	afterNodeStop = node.SidecarStop + 5*time.Second // beyond the node's own stop timeout
 )
 
 // Options are what a caller may add to the configuration.
@@ -175,6 +176,9 @@ func (m *manager) open(ctx context.Context) error {
 	}
 	if err := m.openCluster(ctx); err != nil {
 		return err
+	}
+	if m.local != nil {
+		m.background("configuration", time.Second, func(ctx context.Context) error { return m.local.home.run(ctx, m.cluster) })
 	}
 	m.background("controllers", closeControl, func(ctx context.Context) error {
 		var wg sync.WaitGroup

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -20,7 +21,21 @@ import (
 	"roundtable/node/k1"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if home := os.Getenv("MANAGER_TEST_HOME"); home != "" {
+		if err := turnAndDie(home); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if simDir != "" {
+			_ = os.RemoveAll(simDir)
+		}
+		os.Exit(code)
+	}))
+}
 
 func TestBlocksOfTheNodeAreCounted(t *testing.T) {
 	n := &localNode{}

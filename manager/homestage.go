@@ -1,0 +1,68 @@
+package manager
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"roundtable/fsm"
+	"roundtable/node"
+	"roundtable/node/versions"
+)
+
+// Stage makes a version ready to be switched to.
+func (h *home) Stage(ctx context.Context, u fsm.Upgrade, say func(percent int, text string)) (string, error) {
+	s, err := h.versions.Stage(ctx, versions.Request{Tag: u.Tag, SHA256: u.SHA256}, func(done, total int64, text string) {
+		percent := 0
+		if total > 0 {
+			percent = int(min(100, done*100/total))
+		}
+		say(percent, text)
+	})
+	if err != nil {
+		return "", hinted(err)
+	}
+	v, err := h.version(u.Tag)
+	if err != nil {
+		return "", err
+	}
+	conf, err := h.config("")
+	if err != nil {
+		return "", err
+	}
+	if _, err := conf.build(h.settings, v); err != nil { // better now than when the node is stopped
+		return "", err
+	}
+	return stagedText(s), nil
+}
+
+// stagedText is what an operator is told of a version that is ready.
+func stagedText(s versions.Staged) string {
+	said := s.Version
+	if said == "" {
+		said = "what node.path says"
+	}
+	text := fmt.Sprintf("%s says %s (%s)", s.Tag, said, s.How)
+	if s.SHA256 != "" {
+		text += fmt.Sprintf(", sha256 %s (as %s said) of %s", s.SHA256, s.By, s.Source)
+	}
+	return text
+}
+
+// Ready runs the operator's hook.
+func (h *home) Ready(ctx context.Context, u fsm.Upgrade) error {
+	hook := ""
+	if hook == "" {
+		return nil
+	}
+	v, _ := h.monitor.View()
+	lines, err := node.RunHook(ctx, hook, nil, []string{
+		"ROUNDTABLE_TAG=" + u.Tag, "ROUNDTABLE_MEMBER=" + h.cfg.Manager.ID, "ROUNDTABLE_HOME=" + h.cfg.Manager.Home,
+		fmt.Sprintf("ROUNDTABLE_BLOCK=%d", v.Head.Num),
+	})
+	if err != nil {
+		return fmt.Errorf("manager: %w", err)
+	}
+	h.log.Info("the hook before an upgrade has run", "hook", hook, "said", strings.Join(lines, " | "))
+	return nil
+}

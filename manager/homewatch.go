@@ -1,0 +1,111 @@
+package manager
+
+import (
+	"context"
+	"time"
+
+	"roundtable/cluster/control"
+	"roundtable/fsm"
+	"roundtable/logkey"
+	"roundtable/pulse"
+	"roundtable/watch"
+)
+
+const (
+	homeSettle = time.Second // what was changed is looked at when nothing else was changed for so long
+	homeLook   = time.Second // the state is looked at so often: nobody waits for it
+)
+
+// stateView is what home needs of the cluster.
+type stateView interface {
+	View() (*fsm.State, <-chan struct{})
+	Barrier(ctx context.Context) error
+}
+
+// run follows the files and the cluster's state until ctx ends: what differs from what the node was started with is offered.
+func (h *home) run(ctx context.Context, cluster stateView) error {
+	changed := watch.Files(ctx, h.log, h.files()...)
+	look := time.NewTimer(pulse.Next(homeLook))
+	defer look.Stop()
+	settled := time.NewTimer(homeSettle)
+	defer settled.Stop()
+	current := false // what View shows is not an older state that a restarted member goes through
+	for {
+		select {
+		case <-ctx.Done():
+			for range changed { // until nothing of it is left
+			}
+			return nil
+		case <-changed:
+			settled.Reset(homeSettle)
+		case <-look.C:
+			look.Reset(pulse.Next(homeLook))
+			if current = current || cluster.Barrier(ctx) == nil; !current {
+				continue
+			}
+			s, _ := cluster.View()
+			if h.follow(s) {
+				settled.Reset(homeSettle)
+			}
+		case <-settled.C:
+			h.look()
+		}
+	}
+}
+
+// files are those that a configuration is made of.
+func (h *home) files() []string {
+	list := []string{loggingFile(h.cfg)}
+	if h.cfg.Node.ConfigTemplate != "" {
+		list = append(list, h.cfg.Node.ConfigTemplate)
+	}
+	return list
+}
+
+// follow keeps what the state says of this member, for the next start of this process too. It reports whether the configuration
+// may have changed.
+func (h *home) follow(s *fsm.State) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	before := h.configs.kept
+	err := h.configs.note(func(k *kept) {
+		k.Overlay, k.Refused = s.Cluster.Overlay, s.Homes[h.cfg.Manager.ID].Refused
+	})
+	if err != nil {
+		h.log.Warn("what the cluster says of this node's configuration is not kept", logkey.Err, err)
+		return false
+	}
+	if before != h.configs.kept {
+		h.show(func(*control.HomeView) {})
+	}
+	return before.Overlay != h.configs.Overlay
+}
+
+// look offers the configuration that lies there, if it is another one than the node's and can be used.
+func (h *home) look() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	defer h.show(func(*control.HomeView) {})
+	known := h.lies
+	here, err := lying(h.cfg, h.configs.Overlay)
+	if err == nil {
+		v, _ := h.version("") // a broken one is not the configuration's fault
+		_, err = here.build(h.settings, v)
+	}
+	if err == nil {
+		h.lies, err = h.configs.put(here)
+	}
+	if err != nil {
+		h.lies = ""
+		h.complains(notTaken + wrong(err))
+		return
+	}
+	h.complains("")
+	switch {
+	case h.lies == known || h.lies == h.configs.Adopted:
+	case h.lies == h.configs.Refused:
+		h.log.Warn("the configuration that lies there failed before and is not offered", "config", h.lies)
+	default:
+		h.log.Info("another configuration lies there", "config", h.lies, "runs", h.configs.Adopted)
+	}
+}
