@@ -56,6 +56,7 @@ type Manager struct {
 	minSlots        uint64
 	last            *Settings
 	keepSettings    func(Settings) error
+	configured      atomic.Pointer[Settings] // since the start; nil: as at the start
 	turns           turns
 
 	clocks      clocks

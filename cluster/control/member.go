@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,9 +16,10 @@ import (
 // which nothing is granted.
 type memberController struct {
 	*Manager
-	log   *slog.Logger
-	knows bool // all that was committed before this start is applied here
-	kept  bool // what this start was configured with is kept for the next one
+	log    *slog.Logger
+	knows  bool      // all that was committed before this start is applied here
+	effect *Settings // what the configuration said when it last took effect; nil: at the start
+	kept   *Settings // what is kept for the next start
 }
 
 // Settings are what a manager's configuration says of its record and an operator may change there.
@@ -26,8 +28,12 @@ type Settings struct {
 	NoFailover bool `json:"nofailover"`
 }
 
+// Configure takes what the configuration says from now on; what it says otherwise than before takes effect. Any goroutine may call
+// it.
+func (m *Manager) Configure(s Settings) { m.configured.Store(&s) }
+
 // planSettings chooses between what the configuration says now and what stands in the state, where an operator may have
-// changed it since. last is what the configuration said at the last start, nil where that is not known: whoever did not
+// changed it since. last is what the configuration said when it last took effect, nil where that is not known: whoever did not
 // change the configuration since did not mean to undo what an operator did.
 func planSettings(last *Settings, now, state Settings) Settings {
 	if last == nil {
@@ -63,12 +69,15 @@ func (c *memberController) Reconcile(ctx context.Context, s *fsm.State) (time.Du
 	}
 	have, known := s.Members[c.id]
 	want.Joined, want.Maintenance, want.Nonvoter = have.Joined, have.Maintenance, have.Nonvoter
-	switch state := (Settings{have.Priority, have.NoFailover}); {
-	case known && have.Incarnation == want.Incarnation: // an operator may have changed them since the start
+	start, state := Settings{c.record.Priority, c.record.NoFailover}, Settings{have.Priority, have.NoFailover}
+	switch {
+	case known && have.Incarnation == want.Incarnation: // the start took effect
+		if proposed, err := c.set(ctx, start, state); proposed || err != nil {
+			return 0, err // the record is looked at when that is applied
+		}
 		want.Priority, want.NoFailover = state.Priority, state.NoFailover
-		c.keep()
 	case known:
-		merged := planSettings(c.last, Settings{want.Priority, want.NoFailover}, state)
+		merged := planSettings(c.last, start, state)
 		want.Priority, want.NoFailover = merged.Priority, merged.NoFailover
 	}
 	if reflect.DeepEqual(have, want) {
@@ -83,16 +92,35 @@ func (c *memberController) Reconcile(ctx context.Context, s *fsm.State) (time.Du
 	return 0, err
 }
 
-// keep remembers what this start was configured with, once that has taken effect: if it were kept before, a change of the
-// configuration would be lost with an entry that never came through.
-func (c *memberController) keep() {
-	if c.kept || c.keepSettings == nil {
-		return
+// set proposes what the configuration says since it last took effect, and keeps it for the next start once it has: if it were kept
+// before, a change of the configuration would be lost with an entry that never came through.
+func (c *memberController) set(ctx context.Context, start, state Settings) (proposed bool, err error) {
+	now := start
+	if s := c.configured.Load(); s != nil {
+		now = *s
 	}
-	c.kept = true // a file that cannot be written costs an operator's change at the next start, not more
-	if err := c.keepSettings(Settings{c.record.Priority, c.record.NoFailover}); err != nil {
+	if want := planSettings(cmp.Or(c.effect, &start), now, state); want != state {
+		change := fsm.SetMember{ID: c.id}
+		if want.Priority != state.Priority {
+			change.Priority = &want.Priority
+		}
+		if want.NoFailover != state.NoFailover {
+			change.NoFailover = &want.NoFailover
+		}
+		if _, err := c.cluster.Propose(ctx, change, ""); err != nil {
+			return false, err
+		}
+		proposed = true
+	}
+	c.effect = &now
+	if c.keepSettings == nil || c.kept != nil && *c.kept == now {
+		return proposed, nil
+	}
+	c.kept = &now // a file that cannot be written costs an operator's change at the next start, not more
+	if err := c.keepSettings(now); err != nil {
 		c.log.Warn("what the configuration says of this member was not kept", "err", err)
 	}
+	return proposed, nil
 }
 
 // configController writes the cluster's first configuration; it runs only while this member leads.
