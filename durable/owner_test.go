@@ -38,7 +38,8 @@ func TestRootKeepsOut(t *testing.T) {
 		"roots/../open/cert.pem", // the same
 		"theirs/../theirs/cert.pem",
 	} {
-		for name, do := range map[string]func(string, []byte) error{"Write": Write, "Create": Create} {
+		mkdir := func(path string, _ []byte) error { return MkdirAll(filepath.Dir(path)) }
+		for name, do := range map[string]func(string, []byte) error{"Write": Write, "Create": Create, "MkdirAll": mkdir} {
 			if err := do(in(path), []byte("x")); !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), "hint") {
 				t.Errorf("%s %s: %v", name, path, err)
 			}

@@ -2,6 +2,7 @@ package versions
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +30,11 @@ type client struct {
 	pause   func(ctx context.Context, d time.Duration) error
 }
 
-var errDowngrade = errors.New("it leads from https to http")
+// Why a redirect is not followed.
+var (
+	errDowngrade = errors.New("it leads from https to http")
+	errCircle    = errors.New("it leads on and on")
+)
 
 // client makes one; close ends its connections.
 func (h *Home) client(req Request) (c *client, closing func(), err error) {
@@ -57,7 +62,7 @@ func (h *Home) client(req Request) (c *client, closing func(), err error) {
 	}
 	c.http = &http.Client{Transport: t, CheckRedirect: func(req *http.Request, via []*http.Request) error {
 		if len(via) > 10 {
-			return errors.New("it leads on and on")
+			return errCircle
 		}
 		if via[len(via)-1].URL.Scheme == "https" && req.URL.Scheme != "https" {
 			return errDowngrade
@@ -133,7 +138,11 @@ func (c *client) lost(ctx context.Context, a Asset, err error) error {
 	if errors.As(err, &u) {
 		err = u.Err // its text has the URL with all that is secret
 	}
-	if errors.Is(err, errDowngrade) {
+	var untrusted *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &untrusted):
+		return problem(ErrSource, "install the certificate of its CA on this machine, and look at the clock", "the certificate of %s is not trusted", name).because(err)
+	case errors.Is(err, errDowngrade), errors.Is(err, errCircle):
 		return problem(ErrSource, "somebody may be in between: name the final https address", "%s is refused", name).because(err)
 	}
 	return problem(ErrConnection, "look at the network, the name and the proxy; a repeat goes on where it was", "%s", name).because(err)

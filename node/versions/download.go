@@ -23,6 +23,9 @@ const (
 	noteName = "asset.json"
 )
 
+// chunk is how much of a body is written at once, in bytes.
+const chunk = 256 << 10
+
 // note says what a part is a part of. It is written before the first byte of it.
 type note struct {
 	Source   string `json:"source"` // as shown
@@ -125,8 +128,10 @@ func (d *download) size() int64 {
 
 // discard throws away what is there.
 func (d *download) discard() {
-	_ = os.Remove(d.part())
-	_ = os.Remove(d.note())
+	entries, _ := os.ReadDir(d.dir) // also what durable left when it was killed
+	for _, e := range entries {
+		_ = os.Remove(filepath.Join(d.dir, e.Name()))
+	}
 	d.h.step("discard the download")
 }
 
@@ -225,7 +230,7 @@ func (d *download) write(body io.Reader, n note, have int64, lost func(error) er
 	if _, err := f.Seek(have, io.SeekStart); err != nil {
 		return broken(d.part(), err)
 	}
-	buffer := make([]byte, 256<<10)
+	buffer := make([]byte, chunk)
 	for at := have; ; {
 		k, err := body.Read(buffer)
 		if k > 0 {
@@ -235,6 +240,9 @@ func (d *download) write(body io.Reader, n note, have int64, lost func(error) er
 			}
 			if _, err := f.Write(buffer[:k]); err != nil {
 				return broken(d.part(), err)
+			}
+			if at/chunk != (at-int64(k))/chunk {
+				d.h.step("write to the part")
 			}
 			d.report(at, n.Size, "fetching")
 		}

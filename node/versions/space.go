@@ -28,7 +28,7 @@ func free(dir string) (uint64, error) {
 func full(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
 // unpacked is what an archive of that size is taken to unpack to.
-func unpacked(size int64) int64 { return size / 10 * growth }
+func unpacked(size int64) int64 { return size * growth / 10 }
 
 // room refuses to go on where less than need bytes, and a reserve, are free.
 func (h *Home) room(what string, need int64) error {

@@ -222,7 +222,7 @@ func (h *Home) unpack(ctx context.Context, archive string, size int64, staging s
 		return broken(archive, err)
 	}
 	defer f.Close()
-	bare := path.Base(cmp.Or(req.Binary, "nodeos"))
+	bare := cmp.Or(req.Binary, "nodeos")
 	look := newTree(ctx, h.limits, size, nil, h.step, func(n int64) { report(n, 0, "looking through it") })
 	if err := ended(walk(f, size, bare, look.visit), archive); err != nil {
 		return err
@@ -246,10 +246,10 @@ func (h *Home) unpack(ctx context.Context, archive string, size int64, staging s
 	if err := ended(t.finish(), staging); err != nil {
 		return err
 	}
-	if slices.Contains(t.files, runName) || len(t.only()) > 0 {
+	if t.seen[runName] != absent || t.only() != "" {
 		return nil
 	}
-	binary, err := t.binary(cmp.Or(req.Binary, "nodeos"))
+	binary, err := t.binary(bare)
 	if err != nil {
 		return err
 	}
