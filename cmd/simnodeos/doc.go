@@ -24,6 +24,12 @@
 //	--sim-clock-offset D       move this node's clock
 //	--sim-clock-file FILE      move it while it runs: a file of package clock, which a drill writes
 //	--sim-slow-start D         more time before HTTP comes up
+//	--sim-feature-file FILE    protocol features that are active: lines "CODENAME [BLOCK]" (default block 2), active from that height on
+//	--sim-table FILE           rows of get_table_rows: lines {"code":"c","scope":"s","table":"t","key":"1","row":{...}}, without a row
+//	                           just the table. Both files are read at each request and may be missing until then
+//	--sim-exit-at-start CODE   end at once; 254 as for a wrong option, 1 and 2 as for a full and a dirty state database
+//	--sim-exit-after D         end by itself D after HTTP came up, as for an exception: exit code 254, the state is written
+//	--sim-never-sync           answer, but take no block from peers
 //	--sim-version V            what --version, get_info and the log say: another version for a script that starts this one
 //	--sim-calibration D        the calibration that delays every start of nodeos (default 550ms)
 //

@@ -67,7 +67,8 @@ func (n *Node) endpoints() map[string]handler {
 	set("/v1/chain/get_finalizer_info", noParams, fixed(ok200(`{"active_finalizer_policy":null,"pending_finalizer_policy":null,"last_tracked_votes":[]}`)))
 	set("/v1/chain/get_producers", requiredParams, onMain(n.getProducers))
 	set("/v1/chain/get_account", requiredParams, onMain(n.getAccount))
-	set("/v1/chain/get_activated_protocol_features", optionalParams, fixed(ok200(`{"activated_protocol_features":[]}`)))
+	set("/v1/chain/get_activated_protocol_features", optionalParams, onMain(n.activatedFeatures))
+	set("/v1/chain/get_table_rows", requiredParams, onMain(n.getTableRows))
 
 	p := func(fn func()) func([]byte) response {
 		return onMain(func([]byte) response { fn(); return ok201(resultOK) })

@@ -21,7 +21,7 @@ func (n *Node) pauseAtBlock(body []byte) response {
 			httpDetail{fmt.Sprintf("Pause at block %d <= chain head %d", q.Num, head), "producer_plugin.cpp", 1183, "pause_at_block"})
 	}
 	n.log.log(logProducer, levelInfo, prodSite(1186, "pause_at_block"), "Set pause at block #%d", q.Num)
-	n.prod.pauseAt = q.Num
+	n.chain.limit = q.Num
 	return ok201(resultOK)
 }
 

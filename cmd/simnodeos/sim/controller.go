@@ -22,7 +22,8 @@ type controller struct {
 	dirs    folders
 
 	forks *forkDB
-	head  *node // applied; differs from forks' best head while blocks wait
+	head  *node  // applied; differs from forks' best head while blocks wait
+	limit uint32 // no block above this height is applied (pause_at_block); 0: none
 
 	diskMu sync.Mutex // guards disk for network threads
 	disk   *blockLog
@@ -105,6 +106,12 @@ func (c *controller) blockAt(num uint32) *Block {
 // many blocks were applied.
 func (c *controller) applyBlocks() int {
 	best, _ := c.forks.heads()
+	if c.limit != 0 && best.num > c.limit {
+		if c.head.num >= c.limit {
+			return 0
+		}
+		best = c.forks.ancestor(best, c.limit)
+	}
 	if best.id == c.head.id {
 		return 0
 	}

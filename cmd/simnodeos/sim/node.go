@@ -87,6 +87,9 @@ func (n *Node) run(argErr error) int {
 		argErr = o.check()
 	}
 	if argErr == nil {
+		argErr = o.exitAtStart()
+	}
+	if argErr == nil {
 		var c clock // config.ini may tell
 		if c, argErr = clockOf(o); c.offset != n.clock.offset || (c.moved == nil) != (n.clock.moved == nil) {
 			n.clock, n.log.clock = c, c
@@ -228,6 +231,7 @@ func (n *Node) startPlugins() error {
 			n.log.raw("Caught application loop exception: \"Bad address\"\n")
 			return
 		}
+		n.exitAfter(n.opts.duration("sim-exit-after"))
 		n.prod.loop()
 	})
 	return nil
@@ -266,7 +270,7 @@ func (n *Node) startNetwork() error {
 	nw := &network{
 		clock: n.clock, log: n.log, chain: n.chain, agent: o.get("agent-name"), maxNodes: int(o.num("p2p-max-nodes-per-host")),
 		clients: int(o.num("max-clients")), latency: o.duration("sim-p2p-latency"), loss: o.float("sim-p2p-loss"),
-		cycle: o.duration("sim-p2p-reconnect"), cuts: newCuts(), conns: map[int]*peer{}, wanted: map[string]*want{},
+		deaf: o.flag("sim-never-sync"), cycle: o.duration("sim-p2p-reconnect"), cuts: newCuts(), conns: map[int]*peer{}, wanted: map[string]*want{},
 	}
 	nw.ctx, nw.cancel = context.WithCancel(context.Background())
 	n.net = nw
@@ -366,7 +370,10 @@ func (n *Node) shutdown(err error, started bool) int {
 	}
 	var e *chainError
 	var o *optionError
+	var code exitCode
 	switch {
+	case errors.As(err, &code):
+		return int(code)
 	case errors.As(err, &e) && e.exit == 2:
 		n.log.log(logDefault, levelError, mainSite(222, "main"), "database dirty flag set (likely due to unclean shutdown): replay required")
 		return 2

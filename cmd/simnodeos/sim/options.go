@@ -33,6 +33,11 @@ const simHelp = `  --sim-ledger FILE          append one JSON line per block sig
   --sim-clock-offset D       move this node's clock
   --sim-clock-file FILE      move it while it runs: package clock's file
   --sim-slow-start D         extra time before HTTP comes up
+  --sim-feature-file FILE    protocol features that are active, read at each request: lines "CODENAME [BLOCK]", from that height on
+  --sim-table FILE           rows of get_table_rows, read at each request: lines {"code","scope","table","key","row"}
+  --sim-exit-at-start CODE   end at once; 254 as for a wrong option, 1 and 2 as for a full and a dirty state database
+  --sim-exit-after D         end by itself D after HTTP came up, as for an exception: exit code 254, the state is written
+  --sim-never-sync           answer, but take no block from peers
   --sim-version V            what --version, get_info and the log say (default: what the build says)
   --sim-calibration D        the fixed CPU timer calibration at start (default 550ms, as nodeos)
 `
@@ -41,6 +46,7 @@ var simOptions = map[string]string{
 	"sim-ledger": "", "sim-schedule": "eosio", "sim-keys": "", "sim-lib-lag": "0", "sim-savanna": "flag", "sim-trx-rate": "20",
 	"sim-full-blocks": "flag", "sim-p2p-latency": "0s", "sim-p2p-loss": "0", "sim-p2p-reconnect": "30s",
 	"sim-partition-file": "", "sim-control": "flag", "sim-clock-offset": "0s", "sim-clock-file": "", "sim-slow-start": "0s", "sim-calibration": "550ms", "sim-version": "",
+	"sim-feature-file": "", "sim-table": "", "sim-exit-at-start": "", "sim-exit-after": "0s", "sim-never-sync": "flag",
 }
 
 type optionSpec struct {
@@ -220,6 +226,11 @@ func (o *options) check() error {
 		}
 		if def := simOptions[s.name]; strings.HasSuffix(def, "s") {
 			if _, err := time.ParseDuration(s.value); err != nil {
+				return valueError(s.name, s.value)
+			}
+		}
+		if s.name == "sim-exit-at-start" {
+			if code, err := strconv.Atoi(s.value); err != nil || code < 0 || code > 255 {
 				return valueError(s.name, s.value)
 			}
 		}

@@ -23,6 +23,7 @@ type network struct {
 	clients   int // max-clients
 	latency   time.Duration
 	loss      float64
+	deaf      bool // no block from a peer is taken, nor asked for
 	cycle     time.Duration
 	cuts      *cuts
 	incoming  func() // posts on_incoming_block to the main thread

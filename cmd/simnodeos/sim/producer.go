@@ -31,8 +31,7 @@ type producer struct {
 
 	enabled   bool // production is enabled: --enable-stale-production, or a fresh block came in
 	paused    bool
-	pauseAt   uint32 // 0: never
-	producing bool   // mode of the pending block
+	producing bool // mode of the pending block
 	pending   *pendingBlock
 	deadline  time.Time
 
@@ -148,8 +147,7 @@ func (p *producer) libAge(now time.Time) time.Duration {
 // startBlock is start_block.
 func (p *producer) startBlock() startResult {
 	p.pending = nil
-	if p.pauseAt != 0 && p.chain.head.num == p.pauseAt {
-		p.producing = false
+	if p.reached() {
 		return startWaitingForBlock
 	}
 	now := p.clock.now()
@@ -198,7 +196,7 @@ func (p *producer) loop() {
 		p.log.log(logProducer, levelWarn, prodSite(2870, "schedule_production_loop"), "Failed to start a pending block, will try again later")
 		p.setTimer(p.clock.now().Add(slotDuration/10), p.loop)
 	case result == startWaitingForBlock:
-		if len(p.names) > 0 && !p.paused && p.enabled && p.pauseAt == 0 {
+		if len(p.names) > 0 && !p.paused && p.enabled {
 			p.debug(2885, "schedule_production_loop", "Waiting till another block is received and scheduling Speculative/Production Change")
 			p.delayMaybe(p.wakeUp(p.pendingSlot()))
 		}
@@ -357,7 +355,7 @@ func (p *producer) onIncoming() {
 		p.log.log(logProducer, levelInfo, prodSite(925, "on_incoming_block"), "producing, fork database head at: #%d id: %s", best.num, best.id)
 		return
 	}
-	if best.id == p.chain.head.id || p.pauseAt != 0 && p.chain.head.num >= p.pauseAt {
+	if best.id == p.chain.head.id || p.reached() {
 		return
 	}
 	p.pending = nil
@@ -368,13 +366,17 @@ func (p *producer) onIncoming() {
 	p.loop()
 }
 
+// reached reports whether the head stands where pause_at_block stops it. Production only looks again at the time of each next block then
+// (recording 34 to 37), and does not say so.
+func (p *producer) reached() bool { return p.chain.limit != 0 && p.chain.head.num >= p.chain.limit }
+
 func (p *producer) pause() {
 	p.log.log(logProducer, levelInfo, prodSite(1716, "pause"), "Producer paused.")
 	p.paused = true
 }
 
 func (p *producer) resume() {
-	p.paused, p.pauseAt = false, 0
+	p.paused, p.chain.limit = false, 0
 	if !p.producing {
 		p.pending = nil
 		p.log.log(logProducer, levelInfo, prodSite(1204, "resume"), "Producer resumed. Scheduling production.")

@@ -4,14 +4,9 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 )
-
-//go:embed embed/features.tsv
-var featuresTable string
 
 //go:embed embed/endpoints.tsv
 var endpointsTable string
@@ -119,35 +114,6 @@ func (n *Node) resourceMonitorLines() {
 		line(96, "Shutdown flag when threshold exceeded set to true")
 	}
 	line(103, "Warning interval set to %s", n.opts.get("resource-monitor-warning-interval"))
-}
-
-// features writes the protocol feature files and their log lines.
-func (n *Node) features() error {
-	dir := n.opts.path(n.opts.configDir, n.opts.get("protocol-features-dir"))
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	for line := range strings.Lines(featuresTable) {
-		f := strings.Split(strings.TrimRight(line, "\n"), "\t")
-		at := 921
-		if strings.HasPrefix(f[2], "without") {
-			at = 934
-		}
-		n.say(site{"protocol_feature_manag", at, "operator()"}, "Support for builtin protocol feature '%s' (with digest of '%s') is enabled %s", f[0], f[1], f[2])
-		path := filepath.Join(dir, "BUILTIN-"+f[0]+".json")
-		if _, err := os.Stat(path); err == nil {
-			continue
-		}
-		text := fmt.Sprintf("{\n  \"protocol_feature_type\": \"builtin\",\n  \"dependencies\": [],\n  \"description_digest\": %q,\n"+
-			"  \"subjective_restrictions\": {\n    \"enabled\": true,\n    \"preactivation_required\": %t,\n"+
-			"    \"earliest_allowed_activation_time\": \"1970-01-01T00:00:00.000\"\n  },\n  \"builtin_feature_codename\": %q\n}\n", f[1], at == 921, f[0])
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			return err
-		}
-		n.say(site{"protocol_feature_manag", 1029, "operator()"},
-			"Saved default specification for builtin protocol feature '%s' (with digest of '%s') to: %s", f[0], f[1], path)
-	}
-	return nil
 }
 
 // initProducer is producer_plugin's plugin_initialize: names, keys, the sim options.

@@ -36,6 +36,7 @@ func (p *peer) greeted(h Handshake) error {
 		}
 	}
 	switch {
+	case n.deaf:
 	case h.HeadNum <= root.num || n.chain.forks.find(h.HeadID) != nil:
 		p.catchUp(h)
 	case h.RootNum > best.num:
@@ -111,6 +112,9 @@ func (p *peer) synced(e endOfBlocks) {
 // we are still fetching what is before it.
 func (p *peer) gotBlock(b *Block) error {
 	n := p.net
+	if n.deaf {
+		return nil
+	}
 	p.learn(b.ID())
 	fresh, err := n.chain.receive(b)
 	if err != nil {
