@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -317,10 +318,15 @@ func (c *Client) Resume(ctx context.Context) error {
 }
 
 // PauseAtBlock makes nodeos stop at that block: it neither produces nor takes in a later one, while it goes on answering and
-// Paused stays as it is (FACT 25). Resume, which clears the pause as well, or a restart ends it. ErrPastBlock if the head is there
-// already.
+// Paused stays as it is (FACT 25). NoPauseAtBlock, Resume, or a restart ends it. ErrPastBlock if the head is there already.
 func (c *Client) PauseAtBlock(ctx context.Context, num uint32) error {
 	return c.read(ctx, "/v1/producer/pause_at_block", map[string]uint32{"block_num": num}, nil)
+}
+
+// NoPauseAtBlock takes PauseAtBlock back and leaves a pause as it is. It sets the height that Resume sets, the last one there is: to
+// resume and pause again would let a block begin in between, which a pause does not stop (FACT 24).
+func (c *Client) NoPauseAtBlock(ctx context.Context) error {
+	return c.PauseAtBlock(ctx, math.MaxUint32)
 }
 
 // CreateSnapshot makes a chain snapshot of the head. It answers when that block is irreversible, on a chain that stands still

@@ -152,6 +152,10 @@ func TestClientAsksForWhatAnUpgradeWaitsFor(t *testing.T) {
 		t.Error(err)
 	}
 	sent("pause_at_block", `{"block_num":31}`)
+	if err := c.NoPauseAtBlock(ctx); err != nil {
+		t.Error(err)
+	}
+	sent("no pause_at_block", `{"block_num":4294967295}`)
 	answer = recording(t, "36-pause_at_block-in-the-past")
 	if err := c.PauseAtBlock(ctx, 5); !errors.Is(err, ErrPastBlock) || !strings.Contains(err.Error(), "Pause at block 5 <= chain head 31") {
 		t.Error(err)
