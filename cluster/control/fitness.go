@@ -34,10 +34,18 @@ const (
 // Who gave its lease up comes last, and so do those before it: a member whose key does not answer looks fit to the
 // others, and would be granted its own lease again and again.
 func weigh(s *fsm.State, peers map[string]health.Peer, now time.Time, planned bool) []Candidate {
+	return rank(s, peers, now, planned, unfit)
+}
+
+// judge says why a member may not be given the lease, or "".
+type judge func(s *fsm.State, id string, p health.Peer, best chain.Slot, now time.Time, planned bool) string
+
+// rank is weigh by a judge.
+func rank(s *fsm.State, peers map[string]health.Peer, now time.Time, planned bool, unfit judge) []Candidate {
 	best := bestHead(s, peers)
 	var list []Candidate
 	for _, id := range s.MemberIDs() {
-		reason := unfit(s.Members[id], s.Cluster, peers[id], best, now, planned)
+		reason := unfit(s, id, peers[id], best, now, planned)
 		list = append(list, Candidate{ID: id, Fit: reason == "", Reason: reason})
 	}
 	slices.SortStableFunc(list, func(a, b Candidate) int {
@@ -88,8 +96,17 @@ func othersHead(s *fsm.State, peers map[string]health.Peer, self string) chain.S
 }
 
 // unfit says why a member may not be given the lease, or "".
-func unfit(m fsm.Member, c fsm.Cluster, p health.Peer, best chain.Slot, now time.Time, planned bool) string {
-	r := p.Report
+func unfit(s *fsm.State, id string, p health.Peer, best chain.Slot, now time.Time, planned bool) string {
+	if o, ok := s.Working(id); ok {
+		return fmt.Sprintf("its node is being restarted: %s %d", o.Kind, o.ID)
+	}
+	return unwell(s, id, p, best, now, planned)
+}
+
+// unwell is unfit, but for what operations do: where nobody else is fit, a member whose node is to be restarted, or is back and not
+// proved yet, is better than nobody.
+func unwell(s *fsm.State, id string, p health.Peer, best chain.Slot, now time.Time, planned bool) string {
+	m, r := s.Members[id], p.Report
 	switch {
 	case m.Witness:
 		return "is a witness: it has no node"
@@ -105,7 +122,7 @@ func unfit(m fsm.Member, c fsm.Cluster, p health.Peer, best chain.Slot, now time
 		return "was restarted and has not joined again yet"
 	case r.Sealed != "":
 		return "gate sealed: " + r.Sealed
-	case r.Chain != "" && c.ChainID != "" && !strings.HasPrefix(c.ChainID, r.Chain):
+	case r.Chain != "" && s.Cluster.ChainID != "" && !strings.HasPrefix(s.Cluster.ChainID, r.Chain):
 		return "its node is on another chain: " + r.Chain + "..."
 	case r.Stalled:
 		return "disk stalled"

@@ -108,7 +108,7 @@ func (c *handoffMember) stop(ctx context.Context, s *fsm.State, o fsm.Operation)
 	}
 	// Much may have changed since the target was validated; while the gate is open nothing is lost by calling it off.
 	peers := c.cluster.Peers()
-	if reason := unfit(target, s.Cluster, peers[target.ID], bestHead(s, peers), c.now(), true); reason != "" {
+	if reason := unfit(s, target.ID, peers[target.ID], bestHead(s, peers), c.now(), true); reason != "" {
 		return c.finish(ctx, o, fsm.Failed, target.ID+" "+reason)
 	}
 	if c.gate.View().Closed < l.Epoch && planAwait(s, o.Handoff.When, c.slotNow()) > c.slotNow() {
@@ -250,6 +250,9 @@ func (*handoffLeader) Name() string { return "operations" }
 func (c *handoffLeader) Reconcile(ctx context.Context, s *fsm.State) (time.Duration, error) {
 	again := time.Duration(0)
 	for _, o := range s.RunningOperations() {
+		if o.Rolling() {
+			continue // rolling.go
+		}
 		if c.now().UnixMilli() > o.Deadline {
 			try, cancel := context.WithTimeout(ctx, time.Second)
 			_, err := c.cluster.Propose(try, fsm.ExpireOperation{ID: o.ID, Step: o.Current().Name}, "")
@@ -285,7 +288,7 @@ func (c *handoffLeader) handoff(ctx context.Context, s *fsm.State, o fsm.Operati
 	switch step {
 	case fsm.StepValidate:
 		peers := c.cluster.Peers()
-		if reason := unfit(s.Members[h.To], s.Cluster, peers[h.To], bestHead(s, peers), c.now(), true); reason != "" {
+		if reason := unfit(s, h.To, peers[h.To], bestHead(s, peers), c.now(), true); reason != "" {
 			return 0, c.finish(ctx, o, fsm.Failed, h.To+" "+reason)
 		}
 		wait := time.Duration(planAwait(s, h.When, now)-now)*chain.SlotMillis*time.Millisecond + stopTime
@@ -330,10 +333,15 @@ func (c *handoffLeader) verify(ctx context.Context, s *fsm.State, o fsm.Operatio
 // Handoff starts a handoff and returns the operation's id. to "" chooses the best fit standby. It refuses what this
 // member can see to be unfit, before anything changes. key is an idempotency key, "" for none.
 func (m *Manager) Handoff(ctx context.Context, to, when, key string) (uint64, error) {
+	return m.handOff(ctx, to, when, 0, key)
+}
+
+// handOff is Handoff, of a rolling operation (0: none).
+func (m *Manager) handOff(ctx context.Context, to, when string, parent uint64, key string) (uint64, error) {
 	s, _ := m.cluster.View()
 	peers := m.cluster.Peers()
 	if leader, _ := m.cluster.Leader(); leader == "" {
-		return m.propose(ctx, to, when, key) // which says who was asked; without a leader the others' reports tell little
+		return m.propose(ctx, to, when, parent, key) // which says who was asked; without a leader the others' reports tell little
 	}
 	if to == "" {
 		candidates := weigh(s, peers, m.now(), false)
@@ -348,15 +356,15 @@ func (m *Manager) Handoff(ctx context.Context, to, when, key string) (uint64, er
 		}
 	}
 	// An unknown member or the holder itself is the state's to refuse; a known member that is unfit is refused here.
-	if target, ok := s.Members[to]; ok && to != s.Lease.Holder {
-		if reason := unfit(target, s.Cluster, peers[to], bestHead(s, peers), m.now(), true); reason != "" {
+	if _, ok := s.Members[to]; ok && to != s.Lease.Holder {
+		if reason := unfit(s, to, peers[to], bestHead(s, peers), m.now(), true); reason != "" {
 			return 0, &fsm.Refusal{Rule: "handoff.unfit", Message: to + " " + reason, Hint: "choose another member, or leave \"to\" out to take the best"}
 		}
 	}
-	return m.propose(ctx, to, when, key)
+	return m.propose(ctx, to, when, parent, key)
 }
 
 // propose starts the operation.
-func (m *Manager) propose(ctx context.Context, to, when, key string) (uint64, error) {
-	return m.cluster.Propose(ctx, fsm.StartOperation{Name: fsm.KindHandoff, Handoff: &fsm.Handoff{To: to, When: when}, Deadline: m.now().Add(validateTime).UnixMilli()}, key)
+func (m *Manager) propose(ctx context.Context, to, when string, parent uint64, key string) (uint64, error) {
+	return m.cluster.Propose(ctx, fsm.StartOperation{Name: fsm.KindHandoff, Handoff: &fsm.Handoff{To: to, When: when}, Parent: parent, Deadline: m.now().Add(validateTime).UnixMilli()}, key)
 }

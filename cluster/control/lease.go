@@ -57,11 +57,17 @@ const heldReason = "the lease is held"
 func planLease(in leaseInput) leaseDecision {
 	s, l := in.state, in.state.Lease
 	holder := s.Members[l.Holder]
+	forking := uint64(0)
+	if o, ok := s.HardFork(); ok {
+		forking = o.ID
+	}
 	switch {
 	case s.Cluster.Name == "":
 		return leaseDecision{reason: "the cluster has no configuration yet"}
 	case l.Open() && holder.Incarnation == l.Incarnation && in.now < l.Last:
 		return leaseDecision{reason: heldReason}
+	case forking != 0: // no block behind it by the old version
+		return leaseDecision{reason: fmt.Sprintf("nobody produces until all nodes are through the hard fork of operation %d", forking)}
 	case in.jumped:
 		return leaseDecision{reason: "the leader's clock jumped"}
 	// A first slot far in the future, once granted, could never be taken back.
@@ -78,11 +84,11 @@ func planLease(in leaseInput) leaseDecision {
 	if head := bestHead(s, in.peers); l.Fenced() && head > in.now+headAhead {
 		return leaseDecision{reason: fmt.Sprintf("after the recovery: a block of slot %d is seen, %d slots ahead of the leader's clock: set the clock", head, head-in.now)}
 	}
-	var candidates []Candidate
-	if l.Open() && holder.Incarnation == l.Incarnation {
-		candidates = mutesLast(weigh(s, withoutOwnBlocks(s, in.peers, l.Holder), in.at, false), l.Holder)
-	} else {
-		candidates = weigh(s, in.peers, in.at, false)
+	candidates := leaseCandidates(in, unfit)
+	if fit := func(c Candidate) bool { return c.Fit }; !slices.ContainsFunc(candidates, fit) {
+		if better := leaseCandidates(in, unwell); slices.ContainsFunc(better, fit) {
+			candidates = better
+		}
 	}
 	held := ""
 	wrongClocksLast(candidates, in.offsets)
@@ -100,6 +106,15 @@ func planLease(in leaseInput) leaseDecision {
 		return leaseDecision{reason: "the cluster is in maintenance: fit, but production is not moved to them:" + held + "; end it to let it move"}
 	}
 	return leaseDecision{reason: "no fit candidate: " + reasons(candidates)}
+}
+
+// leaseCandidates are all members, those first that the lease may be granted to.
+func leaseCandidates(in leaseInput, unfit judge) []Candidate {
+	s, l := in.state, in.state.Lease
+	if l.Open() && s.Members[l.Holder].Incarnation == l.Incarnation {
+		return mutesLast(rank(s, withoutOwnBlocks(s, in.peers, l.Holder), in.at, false, unfit), l.Holder)
+	}
+	return rank(s, in.peers, in.at, false, unfit)
 }
 
 // mutesLast puts a holder that let its range run out behind the other fit ones. It had a leader for longer than the grace,

@@ -24,9 +24,10 @@ type Config struct {
 	OnFatal func(error) // called when this manager, and its node with it, must not go on; nil: it is only logged
 	Now     func() time.Time
 	Log     *slog.Logger
-	// Hold is a seam for tests that end a process at an exact moment of a handoff: asked when this member comes to a step
-	// of its own ("transfer" is the moment between the closed gate and its entry), it keeps the member from going on for as
-	// long as it says true. nil: never, which is all that an operator's manager knows.
+	// Hold is a seam for tests that end a process at an exact moment of an operation: asked when this member comes to a step
+	// of its own ("transfer" is the moment between the closed gate of a handoff and its entry; for those of rolling operations see
+	// rolling_member.go and rolling.go), it keeps the member from going on for as long as it says true. nil: never, which is all
+	// that an operator's manager knows.
 	Hold func(step string) bool
 	// Jumped reports whether this machine's wall clock jumped since the process started: nothing is granted or extended by it
 	// any more. nil: it never does.
@@ -47,6 +48,7 @@ type Manager struct {
 	cluster         Cluster
 	node            Node
 	gate            Gate
+	home            Home
 	now             func() time.Time
 	log             *slog.Logger
 	hold            func(step string) bool
@@ -60,6 +62,8 @@ type Manager struct {
 	turns           turns
 
 	clocks      clocks
+	busy        atomic.Bool   // an operation has the node stopped, or starting
+	waiting     waiting       // why rolling operations do not go on
 	handing     atomic.Uint64 // epoch that a handoff of ours closed and whose transfer is under way
 	stopping    atomic.Bool   // it is about to stop, and must be given nothing any more
 	doubled     atomic.Uint64 // blocks of ours that were not ours to be
@@ -86,7 +90,7 @@ func NewManager(c Config) *Manager {
 	}
 	m := &Manager{
 		id: c.Record.ID, incarnation: c.Record.Incarnation, record: c.Record, first: c.First,
-		cluster: c.Cluster, node: c.Node, gate: c.Gate, now: c.Now, log: c.Log, onFatal: c.OnFatal, hold: c.Hold, jumped: c.Jumped, minSlots: c.MinSlots,
+		cluster: c.Cluster, node: c.Node, gate: c.Gate, home: c.Home, now: c.Now, log: c.Log, onFatal: c.OnFatal, hold: c.Hold, jumped: c.Jumped, minSlots: c.MinSlots,
 		last: c.Last, keepSettings: c.Keep,
 		extensions: meter.NewHistogram(meter.Commits),
 	}
@@ -157,6 +161,14 @@ func (m *Manager) Run(ctx context.Context) {
 	start(&roundController{m})
 	start(&reportController{Manager: m}, m.node.Changed)
 	start(m.watch)
+	worker := newRollingMember(m, m.log)
+	wg.Go(func() {
+		m.run(ctx, worker, m.node.Changed, worker.changed)
+		worker.end()
+	})
+	if m.home != nil {
+		start(&homeController{m}, m.home.Changed)
+	}
 	wg.Wait()
 }
 
@@ -169,6 +181,9 @@ func (m *Manager) Lead(ctx context.Context, since time.Time) {
 	start(&configController{m, m.log})
 	start(&leaseController{Manager: m, log: m.log, since: chain.SlotAt(since.UnixMilli())})
 	start(&handoffLeader{m, m.log})
+	start(&rollingLeader{Manager: m, log: m.log, since: since})
+	start(&rolloutController{Manager: m, log: m.log})
+	start(&mendController{Manager: m, log: m.log})
 	start(&clockController{m, m.log})
 	wg.Wait()
 }
@@ -188,19 +203,23 @@ func (m *Manager) StepAside(ctx context.Context) error {
 		if m.node == nil || !m.holds(l) {
 			return nil
 		}
-		if !asked && len(s.RunningOperations()) == 0 {
+		running, parent := underWay(s)
+		switch {
+		case running: // another handoff, which may be what we want
+		case asked:
+			return m.giveUp(ctx, l, "the manager stops")
+		case s.Cluster.Maintenance:
+			return m.giveUp(ctx, l, "the manager stops; the cluster is in maintenance, so production waits for it to come back")
+		default:
 			asked = true
-			if s.Cluster.Maintenance {
-				return m.giveUp(ctx, l, "the manager stops; the cluster is in maintenance, so production waits for it to come back")
-			}
-			if _, err := m.Handoff(ctx, "", "now", ""); err != nil {
+			if _, err := m.handOff(ctx, "", "now", parent, ""); errors.Is(err, fsm.ErrBusy) {
+				asked = false // somebody was faster: it is seen at the next change
+			} else if err != nil {
 				m.log.Warn("no handoff before the stop", "err", err)
 				return m.giveUp(ctx, l, "the manager stops and there is no fit standby")
+			} else {
+				continue
 			}
-			continue
-		}
-		if asked && len(s.RunningOperations()) == 0 {
-			return m.giveUp(ctx, l, "the manager stops")
 		}
 		select {
 		case <-ctx.Done():
@@ -208,6 +227,20 @@ func (m *Manager) StepAside(ctx context.Context) error {
 		case <-changed:
 		}
 	}
+}
+
+// underWay reports whether a handoff is under way, and which rolling operation a handoff now would have to belong to: it does not
+// wait for the end of that one.
+func underWay(s *fsm.State) (handoff bool, parent uint64) {
+	for _, o := range s.RunningOperations() {
+		switch {
+		case o.Handoff != nil:
+			handoff = true
+		case o.Disruptive():
+			parent = o.ID
+		}
+	}
+	return handoff, parent
 }
 
 // heardTime is how long a report takes to be heard, with a margin: gossip sends at most four a second.

@@ -201,7 +201,8 @@ func TestUnfit(t *testing.T) {
 		s, peers := world()
 		m, p := s.Members["b"], peers["b"]
 		change(&m, &p)
-		if got := unfit(m, s.Cluster, p, 101, testNow, false); !strings.Contains(got, name) || (name == "" && got != "") {
+		s.Members["b"] = m
+		if got := unfit(s, "b", p, 101, testNow, false); !strings.Contains(got, name) || (name == "" && got != "") {
 			t.Errorf("want %q, got %q", name, got)
 		}
 	}

@@ -59,14 +59,23 @@ func (m *Manager) report(s *fsm.State) health.Report {
 	m.said.add(g.Signed.Block)
 	m.said.add(g.Confirmed)
 	r.Started, r.Signed, r.Confirmed, r.Sealed, r.Finalizers = g.Started, g.Signed.Block, g.Confirmed, g.Sealed, n.Finalizers
-	members := memberPeers(s)
-	if r.Fit && n.Peers == 0 && slices.ContainsFunc(n.Configured, func(p string) bool { return !slices.Contains(members, p) }) {
-		r.Fit, r.Reason = false, "its node has no p2p peers" // missing peers that are members themselves do not count [L7]
+	if r.Fit && lonely(s, n) {
+		r.Fit, r.Reason = false, "its node has no p2p peers"
+	}
+	if m.busy.Load() {
+		r.Fit, r.Reason = false, "its node is being restarted"
 	}
 	if m.stopping.Load() {
 		r.Fit, r.Reason = false, "its manager stops"
 	}
 	return r
+}
+
+// lonely reports whether a node has no p2p peers where it should have some: missing peers that are members themselves do not
+// count [L7].
+func lonely(s *fsm.State, n NodeView) bool {
+	members := memberPeers(s)
+	return n.Peers == 0 && slices.ContainsFunc(n.Configured, func(p string) bool { return !slices.Contains(members, p) })
 }
 
 // said are the newest blocks that this member told the others it signed. Any goroutine may use it.

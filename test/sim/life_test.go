@@ -37,6 +37,9 @@ func (w *world) start(m *member) error {
 		Record: fsm.Member{ID: m.id, Incarnation: c.Incarnation, Raft: c.RaftBind, API: "http://" + m.id, P2P: m.id + ":9876", EntryVersion: fsm.EntryVersion, Fence: "gate", Started: m.clock.Now().UnixMilli()},
 		Node:   m.node, Gate: m.gate, Now: m.clock.Now, Log: logger, Jumped: func() bool { return g.checkClocks() != 0 },
 	}
+	m.homeNow = newHome(m)
+	conf.Home = m.homeNow
+	conf.Hold = func(step string) bool { return w.hold != nil && w.hold(m, step) }
 	if m == w.members[0] {
 		conf.First = fsm.Cluster{Name: "sim", Producers: []string{producer}, Slots: fsm.DefaultSlots}
 	}
@@ -50,7 +53,7 @@ func (w *world) start(m *member) error {
 		}
 		return after, err
 	}
-	m.node.boot(m.gate, m.manager.Saw)
+	m.homeNow.boot()
 	var err error
 	if m.cluster, err = cluster.Open(context.Background(), c); err != nil {
 		return err

@@ -26,6 +26,13 @@ type peers struct {
 	nodes  []*node
 	ledger map[chain.Slot][]string // who signed a block for the slot, one entry for each signature
 	newest chain.Slot              // the highest slot signed
+	wrong  []string                // what a node was told that it must not be
+}
+
+func (p *peers) complain(wrong string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wrong = append(p.wrong, wrong)
 }
 
 func (p *peers) signed(slot chain.Slot, by string) {
@@ -105,6 +112,8 @@ type node struct {
 	froze    time.Time     // since then
 	changed  chan struct{} // closed at each change
 	kick     chan struct{} // wakes the production loop
+	unheard  bool          // no block reaches it
+	last     uint32        // it stops at this block (pause_at_block); 0: at none
 }
 
 var (
@@ -136,7 +145,7 @@ func (n *node) beat() {
 // boot starts the process, paused, for a manager's gate.
 func (n *node) boot(g *gate, saw func(chain.Block, string)) {
 	n.mu.Lock()
-	n.gate, n.saw, n.running, n.paused, n.frozen = g, saw, true, true, time.Time{}
+	n.gate, n.saw, n.running, n.paused, n.frozen, n.last = g, saw, true, true, time.Time{}, 0
 	n.starts++
 	n.beat()
 	n.mu.Unlock()
@@ -150,6 +159,48 @@ func (n *node) die() {
 	n.running = false
 	n.beat()
 }
+
+// stop is an orderly end of the process. It says what is wrong with that: the node of a holder must not be stopped, nor a second one.
+func (n *node) stop() (wrong string) {
+	for _, o := range n.peers.nodes {
+		if o != n && o.down() {
+			wrong = "is stopped while " + o.id + " is down"
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.running && !n.paused {
+		wrong = "is stopped while it produces"
+	}
+	n.running = false
+	n.beat()
+	return wrong
+}
+
+func (n *node) down() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return !n.running
+}
+
+// deaf keeps blocks from the node.
+func (n *node) deaf(is bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.unheard = is
+}
+
+// stopAt makes the node stop at a block; 0: at none.
+func (n *node) stopAt(num uint32) {
+	n.mu.Lock()
+	n.last = num
+	n.beat()
+	n.mu.Unlock()
+	n.peers.meet()
+}
+
+// full reports whether the node has come to the block that it stops at; n.mu is held.
+func (n *node) full() bool { return n.last != 0 && n.head.Num >= n.last }
 
 // freeze stops everything in the process for a while, as SIGSTOP does.
 func (n *node) freeze(d time.Duration) {
@@ -176,7 +227,7 @@ func (n *node) run(ctx context.Context) {
 	refused, life := chain.Slot(0), uint64(0)
 	for ctx.Err() == nil {
 		n.mu.Lock()
-		if !n.running || n.paused || time.Now().Before(n.frozen) {
+		if !n.running || n.paused || n.full() || time.Now().Before(n.frozen) {
 			n.mu.Unlock()
 			select {
 			case <-ctx.Done():
@@ -293,12 +344,15 @@ func (n *node) receive(b *block, from string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
-	case !n.running:
+	case !n.running || n.unheard || n.full():
 	case n.building || time.Now().Before(n.frozen):
 		if n.incoming == nil || b.Num > n.incoming.Num {
 			n.incoming = b
 		}
 	case b.Num > n.head.Num:
+		for n.last != 0 && b.Num > n.last {
+			b = b.below
+		}
 		n.adopt(b)
 		go n.peers.send(n.id, b, from)
 	}

@@ -33,6 +33,8 @@ type member struct {
 	incarnation string   // of its manager
 	node        *node
 	gate        *gate
+	home        *homeDisk
+	homeNow     *home            // of this life
 	cluster     *cluster.Cluster // nil while down
 	process     *process
 	manager     *control.Manager
@@ -66,7 +68,8 @@ type world struct {
 	fatal   error
 
 	active []trouble
-	gone   chan life // members that ended themselves and are to be started again
+	hold   func(m *member, step string) bool // control.Config.Hold; nil: never
+	gone   chan life                         // members that ended themselves and are to be started again
 	events []event
 }
 
@@ -104,6 +107,7 @@ func makeWorld(s schedule) *world {
 			w.fail(err)
 		}
 		m.node = newNode(m.id, w.peers, m.clock.Now, genesis)
+		m.home = newHomeDisk()
 		w.members = append(w.members, m)
 	}
 	for _, m := range w.members {
