@@ -181,6 +181,15 @@ func (v sight) operatorAlarms(say sayer) {
 			say("member %s was removed by an operator and still runs: stop it", id)
 		}
 	}
+	for _, id := range v.state.MemberIDs() {
+		switch h := v.state.Homes[id]; {
+		case h.Runs.Offers == "":
+		case h.Runs.Offers == h.Refused:
+			say("the configuration that lies at member %s failed there and was taken back: mend it; see: roundtable history", id)
+		case !h.Runs.Auto:
+			say("member %s waits for a rollout of its configuration: roundtable rollout", id)
+		}
+	}
 	if v.state.Cluster.Maintenance {
 		say("maintenance is on: the lease does not move by itself")
 	}

@@ -193,50 +193,8 @@ func (s *Server) postTransfer(r *http.Request) (answer, error) {
 	return answer{body: done}, err
 }
 
-// ClusterConfig is GET /cluster/config.
-type ClusterConfig struct {
-	Cluster     string   `json:"cluster"`
-	ChainID     string   `json:"chain_id"`
-	Producers   []string `json:"producers"`
-	Slots       uint64   `json:"slots"` // how far past the slot now the lease reaches
-	Maintenance bool     `json:"maintenance"`
-}
-
-// ConfigSet answers PATCH /cluster/config.
-type ConfigSet struct {
-	Index  uint64        `json:"index"`
-	Config ClusterConfig `json:"config"`
-}
-
-func (s *Server) config() ClusterConfig {
-	state, _ := s.cfg.Cluster.View()
-	c := state.Cluster
-	return ClusterConfig{c.Name, c.ChainID, append([]string{}, c.Producers...), c.Slots, c.Maintenance}
-}
-
-func (s *Server) getConfig(*http.Request) (answer, error) { return answer{body: s.config()}, nil }
-
-// configRequest is the body of PATCH /cluster/config.
-type configRequest struct {
-	Producers *[]string `json:"producers"`
-	Slots     *uint64   `json:"slots"`
-}
-
-func (s *Server) patchConfig(r *http.Request) (answer, error) {
-	var body configRequest
-	if err := decode(r, &body); err != nil {
-		return answer{}, err
-	}
-	if body.Producers == nil && body.Slots == nil {
-		return answer{}, badInput(fieldsHint(&body), "nothing to change is named")
-	}
-	index, err := s.change(r, body, func(ctx context.Context, key string) (uint64, error) {
-		return s.cfg.Control.PatchCluster(ctx, fsm.PatchCluster{Producers: body.Producers, Slots: body.Slots}, key)
-	})
-	return answer{body: ConfigSet{index, s.config()}}, err
-}
-
-// deleteOperation cancels an operation, where that is still safe.
+// deleteOperation cancels an operation, where that is still safe; a rolling one that has stopped a node ends after that member, which
+// is 202.
 func (s *Server) deleteOperation(r *http.Request) (answer, error) {
 	state, _ := s.cfg.Cluster.View()
 	id, err := strconv.ParseUint(r.PathValue("id"), 10, 64)
@@ -246,5 +204,9 @@ func (s *Server) deleteOperation(r *http.Request) (answer, error) {
 	if _, err := s.change(r, nil, func(ctx context.Context, key string) (uint64, error) { return s.cfg.Control.Cancel(ctx, id, key) }); err != nil {
 		return answer{}, err
 	}
-	return s.getOperation(r)
+	a, err := s.getOperation(r)
+	if o, ok := a.body.(Operation); ok && o.Outcome == fsm.Running {
+		a.status = http.StatusAccepted
+	}
+	return a, err
 }

@@ -18,9 +18,10 @@ import (
 const (
 	maxStreams     = 64 // open at once, and of one client:
 	maxStreamsEach = 16
-	streamTime     = 5 * time.Second  // for a client to take what was written
-	streamBeat     = 15 * time.Second // a line at least so often, so that both ends see when the other is gone
-	historyLines   = 512              // what the state keeps (fsm): a full history may have forgotten something
+	streamTime     = 5 * time.Second        // for a client to take what was written
+	streamBeat     = 15 * time.Second       // a line at least so often, so that both ends see when the other is gone
+	progressBeat   = 250 * time.Millisecond // between two events of one operation that is at the same step
+	historyLines   = 512                    // what the state keeps (fsm): a full history may have forgotten something
 )
 
 // cursor is a place in the history: the n-th line (from 1 on) that the entry of that index made. It is the id of an event.
@@ -108,7 +109,7 @@ func (s *streams) open(client string) (end func(), err error) {
 // the newest state has beyond what was sent before, so nothing is queued for a slow client and nothing waits for it.
 func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) error {
 	state, _ := s.cfg.Cluster.View()
-	e := &eventStream{w: w, server: s, at: cursor{state.Index, math.MaxInt32}, operations: map[uint64]progress{}}
+	e := &eventStream{w: w, server: s, at: cursor{state.Index, math.MaxInt32}, operations: map[uint64]told{}}
 	if from := cmp.Or(r.Header.Get("Last-Event-ID"), r.URL.Query().Get("since")); from != "" {
 		var err error
 		if e.at, err = parseCursor(from); err != nil {
@@ -130,7 +131,7 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) error {
 	}
 	for _, o := range state.Operations { // those that ended before are told by the history
 		if o.Outcome != fsm.Running {
-			e.operations[o.ID] = progressOf(o)
+			e.operations[o.ID] = told{progress: progressOf(state, o)}
 		}
 	}
 	e.text.WriteString("retry: 1000\n\n")
@@ -138,7 +139,10 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) error {
 	defer beat.Stop()
 	for {
 		state, changed := s.cfg.Cluster.View()
-		e.add(state)
+		var due <-chan time.Time // for what was held back
+		if wait := e.add(state); wait > 0 {
+			due = time.After(wait)
+		}
 		if err := e.flush(); err != nil {
 			return nil // the client is gone, or too slow: it resumes where it was
 		}
@@ -147,6 +151,7 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) error {
 		case <-r.Context().Done():
 			return nil
 		case <-changed:
+		case <-due:
 		case <-beat.C:
 			e.text.WriteString(": still here\n\n")
 		}
@@ -162,10 +167,10 @@ type eventStream struct {
 	server *Server
 	text   strings.Builder // not sent yet
 
-	at         cursor              // of the last line of the history that was sent
-	lease      leaseKey            // as sent
-	told       bool                // that there is a lease was told
-	operations map[uint64]progress // as sent
+	at         cursor          // of the last line of the history that was sent
+	lease      leaseKey        // as sent
+	told       bool            // that there is a lease was told
+	operations map[uint64]told // as sent
 }
 
 // leaseKey is what makes a lease another one for those who follow; an extension does not.
@@ -179,13 +184,24 @@ type leaseKey struct {
 type progress struct {
 	outcome fsm.Outcome
 	steps   int
+	percent int
+	message string
 }
 
-func progressOf(o fsm.Operation) progress { return progress{o.Outcome, len(o.Steps)} }
+func progressOf(s *fsm.State, o fsm.Operation) progress {
+	return progress{o.Outcome, len(o.Steps), percentOf(o), messageOf(s, o)}
+}
+
+// told is the state of an operation that a client knows, and since when.
+type told struct {
+	progress
+	at time.Time
+}
 
 // add writes what the state has beyond what was sent. The first time that is also the lease and the operations under way as
-// they are, so that a client that was away knows where things stand.
-func (e *eventStream) add(state *fsm.State) {
+// they are, so that a client that was away knows where things stand. It returns when to come again for an operation's progress
+// that is held back, since the client has just heard of it; 0 for nothing.
+func (e *eventStream) add(state *fsm.State) (again time.Duration) {
 	lines, gap := follow(state.History, e.at)
 	if gap {
 		e.event("gap", "", Gap{After: e.at.String(), Oldest: state.History[0].Index})
@@ -203,10 +219,22 @@ func (e *eventStream) add(state *fsm.State) {
 	}
 	now := e.server.cfg.Now().UnixMilli()
 	for _, o := range state.Operations {
-		if p := progressOf(o); p != e.operations[o.ID] {
-			e.operations[o.ID] = p
-			e.event("operation", "", viewOperation(o, now))
+		last := e.operations[o.ID]
+		if o.Outcome != fsm.Running && o.Outcome == last.outcome { // nothing changes any more
+			continue
 		}
+		p := progressOf(state, o)
+		if p == last.progress {
+			continue
+		}
+		if held := progressBeat - time.Since(last.at); held > 0 && p.outcome == last.outcome && p.steps == last.steps {
+			if again == 0 || held < again {
+				again = held
+			}
+			continue
+		}
+		e.operations[o.ID] = told{p, time.Now()}
+		e.event("operation", "", viewOperation(state, o, now))
 	}
 	if len(e.operations) > 2*len(state.Operations)+1 { // the state forgot them
 		for id := range e.operations {
@@ -215,6 +243,7 @@ func (e *eventStream) add(state *fsm.State) {
 			}
 		}
 	}
+	return again
 }
 
 // event writes one event. Only lines of the history have an id: they are what can be resumed.

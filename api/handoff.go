@@ -57,7 +57,8 @@ func (s *Server) start(r *http.Request, body any, begin func(ctx context.Context
 	location := "/cluster/operations/" + name
 	if wait > 0 {
 		o, ended := s.await(r.Context(), id, wait)
-		view := viewOperation(o, s.cfg.Now().UnixMilli())
+		state, _ := s.cfg.Cluster.View()
+		view := viewOperation(state, o, s.cfg.Now().UnixMilli())
 		switch {
 		case ended && o.Outcome == fsm.Done:
 			return answer{location: location, body: Started{name, &view}}, nil

@@ -79,8 +79,22 @@ func onceEach(body []byte, v any) error {
 		if err := d.Decode(&skipped); err != nil {
 			return badInput(fieldsHint(v), "the body is not the JSON object that is wanted: %v", err)
 		}
+		if inner := innerOf(v, name); inner != nil && skipped[0] == '{' {
+			if err := onceEach(skipped, inner); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
+}
+
+// innerOf is an empty one of the object that a field takes; nil where it takes another kind of value.
+func innerOf(v any, name string) any {
+	t := reflect.TypeOf(v).Elem().Field(slices.Index(fields(v), name)).Type
+	if t.Kind() != reflect.Pointer || t.Elem().Kind() != reflect.Struct {
+		return nil
+	}
+	return reflect.New(t.Elem()).Interface()
 }
 
 // jsonKind is a Go type as JSON calls it.
@@ -92,8 +106,10 @@ func jsonKind(t reflect.Type) string {
 		return "true or false"
 	case reflect.Int, reflect.Int64:
 		return "a whole number"
-	case reflect.Uint64:
+	case reflect.Uint64, reflect.Uint32:
 		return "a whole number from 0 on"
+	case reflect.Struct:
+		return "an object"
 	case reflect.Slice:
 		return "a list"
 	}

@@ -70,7 +70,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for reason, n := range s.cfg.Handshakes() {
 		out.count(famHandshakes, n, reason)
 	}
-	c.past.collect(v.state, out)
+	c.past.collect(v, out)
 }
 
 func (c *collector) lease(v sight, out sample) {
@@ -123,6 +123,10 @@ func (c *collector) members(v sight, out sample) {
 		out.mark(famMaintained, m.Maintenance, m.ID)
 		if m.Role != RoleWitness {
 			out.mark(famFit, m.Fit, m.ID)
+			out.mark(famConfigWaits, m.Home != nil && m.Home.Offers != "", m.ID)
+		}
+		if m.NodeVersion != "" {
+			out.put(famNodeInfo, 1, m.ID, m.NodeVersion)
 		}
 		out.put(famOffset, float64(m.ClockOffsetMs)/1000, m.ID)
 	}

@@ -134,13 +134,18 @@ var (
 
 	famOperations = counter("operations_total", "Operations that ended since this manager started; see: roundtable operations.", "kind", "outcome")
 	famOpSeconds  = summary("operation_seconds", "How long ended operations took.", "kind")
-	famRunning    = gauge("operations_running", "Operations under way.", "kind")
+	famRunning    = gauge("operations_running", "Operations under way, those that wait for something as well.", "kind")
+	famOpPercent  = gauge("operation_percent", "How far the oldest operation under way is, 0 to 100; 0 where there is none.", "kind")
+	famOpAge      = gauge("operation_age_seconds", "How long the oldest operation under way has been at work; the time that it waits for its turn, a block or a feature does not count. Beyond an hour: roundtable operations says where it is.", "kind")
 
 	famUp          = gauge("member_up", "1 for a member that gossip holds for alive.", "id")
 	famFit         = gauge("member_fit", "1 for a member that could be given the lease. 0: roundtable status says why.", "id")
 	famOffset      = gauge("clock_offset_seconds", "Clock of a member against the median, by its own report. Beyond 0.5 s it can neither hold nor lead: mend its time synchronisation.", "id")
 	famMaintenance = gauge("maintenance", "1 while the cluster is in maintenance: the lease does not move by itself, not even from a dead holder.")
 	famMaintained  = gauge("member_maintenance", "1 for a member in maintenance: it is not chosen.", "id")
+
+	famNodeInfo    = gauge("member_node_info", "Which version of nodeos a member runs, as nodeos says; always 1. More than one version for long: an upgrade was not finished.", "id", "version")
+	famConfigWaits = gauge("member_config_waits", "1 for a member whose node waits to be restarted with another config.ini: roundtable rollout brings it to all.", "id")
 
 	famNodeUp       = gauge("node_up", "1 while the node runs and answers.")
 	famNodeState    = gauge("node_state", "1 for the state that the node is in. failed: it ended too often and stays down; the manager's log has its last words.", "state")

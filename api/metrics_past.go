@@ -27,7 +27,7 @@ type past struct {
 
 // operationKinds and operationOutcomes are there from the beginning, at 0: what appears with its first event has no rate.
 var (
-	operationKinds    = []string{fsm.KindHandoff}
+	operationKinds    = []string{fsm.KindHandoff, fsm.KindRestart, fsm.KindUpgrade, fsm.KindRollout}
 	operationOutcomes = []fsm.Outcome{fsm.Done, fsm.Failed, fsm.Canceled, fsm.Expired}
 	leaseChangeKinds  = []string{"grant", "transfer", "release", "failover"}
 )
@@ -48,9 +48,10 @@ func newPast(since time.Time) *past {
 	return p
 }
 
-func (p *past) collect(s *fsm.State, out sample) {
+func (p *past) collect(v sight, out sample) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	s := v.state
 	p.windows(s)
 	out.count(famDue, p.due)
 	out.count(famSigned, p.signed)
@@ -60,7 +61,7 @@ func (p *past) collect(s *fsm.State, out sample) {
 		out.count(famChanges, n, kind)
 	}
 	out.count(famAlarms, p.alarms)
-	p.operations(s, out)
+	p.operations(v, out)
 }
 
 // windows leaves the newest one for the next time: it may be counted again by its holder.
@@ -74,12 +75,18 @@ func (p *past) windows(s *fsm.State) {
 	}
 }
 
-func (p *past) operations(s *fsm.State, out sample) {
-	running, seen := map[string]int{}, map[uint64]bool{}
-	for _, o := range s.Operations {
+// operations counts those that ended, and says how the oldest of each kind that runs stands.
+func (p *past) operations(v sight, out sample) {
+	running, percent, age, seen := map[string]int{}, map[string]int{}, map[string]float64{}, map[uint64]bool{}
+	for _, o := range v.state.Operations {
 		switch {
 		case o.Outcome == fsm.Running:
-			running[o.Kind]++
+			if running[o.Kind]++; running[o.Kind] == 1 {
+				percent[o.Kind] = percentOf(o)
+			}
+			if since := busySince(o); since != 0 {
+				age[o.Kind] = max(age[o.Kind], seconds(since, v.now.UnixMilli()))
+			}
 		case o.Ended >= p.since:
 			seen[o.ID] = true
 			if !p.ended[o.ID] {
@@ -96,8 +103,25 @@ func (p *past) operations(s *fsm.State, out sample) {
 	}
 	for kind, n := range counts {
 		out.put(famRunning, float64(running[kind]), kind)
+		out.put(famOpPercent, float64(percent[kind]), kind)
+		out.put(famOpAge, age[kind], kind)
 		out.total(famOpSeconds, n, p.took[kind], kind)
 	}
+}
+
+// busySince is when a running operation began to do something, Unix ms; 0 while it waits for its turn, a block or a feature, for
+// which it may wait for weeks.
+func busySince(o fsm.Operation) int64 {
+	for i := len(o.Steps) - 1; i >= 0; i-- {
+		if name := o.Steps[i].Name; name != fsm.StepQueued && name != fsm.StepTrigger {
+			continue
+		}
+		if i+1 == len(o.Steps) {
+			return 0
+		}
+		return o.Steps[i+1].Since
+	}
+	return o.Started
 }
 
 // leaseChanges are the lines of the history that change the lease.

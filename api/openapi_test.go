@@ -106,6 +106,7 @@ func TestDescribedShapes(t *testing.T) {
 		"Block": Block{}, "Member": Member{}, "Round": Round{}, "ProducerRound": ProducerRound{}, "Window": Window{}, "Operation": Operation{},
 		"Step": Step{}, "Event": Event{}, "Gap": Gap{}, "RaftStatus": cluster.RaftStatus{}, "RaftPeer": cluster.RaftPeer{},
 		"Snapshot": cluster.Snapshot{}, "RaftAll": RaftAll{}, "Version": Version{}, "HandoffRequest": handoffRequest{}, "Started": Started{},
+		"Home": Home{}, "Part": Part{}, "TableRow": TableRow{}, "RestartRequest": restartRequest{}, "UpgradeRequest": upgradeRequest{}, "RolloutRequest": rolloutRequest{},
 		"MaintenanceRequest": maintenanceRequest{}, "MaintenanceSet": MaintenanceSet{}, "TransferRequest": transferRequest{},
 		"LeaderMoved": LeaderMoved{}, "ClusterConfig": ClusterConfig{}, "ConfigRequest": configRequest{}, "ConfigSet": ConfigSet{},
 		"MemberRequest": memberRequest{}, "MemberSet": MemberSet{}, "Removed": Removed{}, "InviteRequest": inviteRequest{}, "Invited": Invited{},
@@ -270,9 +271,26 @@ func TestContract(t *testing.T) {
 	ask(Operate, http.MethodPost, "/cluster/maintenance", `{"on":true}`, http.StatusOK, "Idempotency-Key", "1")
 	ask(Operate, http.MethodDelete, "/cluster/operations/"+running, "", http.StatusOK)
 	ask(Operate, http.MethodPost, "/cluster/handoff", `{"to":"b","when":"now"}`, http.StatusAccepted)
+	for _, c := range []struct{ path, body string }{
+		{"/cluster/restart", `{"rolling":true,"limit":"5m"}`},
+		{"/cluster/upgrade", `{"tag":"v1.2.3","row":{"code":"eosio","scope":"eosio","table":"global","key":"","field":"flag","value":"1"},"undo":"all","snapshot":true,"members":["b","c"],"queue":"1h"}`},
+		{"/cluster/rollout", `{}`},
+	} {
+		ask(Operate, http.MethodPost, c.path, c.body, http.StatusAccepted)
+		id := fmt.Sprint(w.state.Operations[len(w.state.Operations)-1].ID)
+		ask(Read, http.MethodGet, "/cluster/operations/"+id, "", http.StatusOK)
+		if c.path != "/cluster/restart" {
+			ask(Operate, http.MethodDelete, "/cluster/operations/"+id, "", http.StatusOK)
+			continue
+		}
+		w.apply(t, fsm.TurnOperation{ID: w.state.Index, Number: 1, Step: fsm.StepRestart, Members: []string{"b"}, Deadline: now.UnixMilli() + 60_000})
+		ask(Operate, http.MethodDelete, "/cluster/operations/"+id, "", http.StatusAccepted)
+		w.apply(t, fsm.ReportOperation{ID: w.state.Operations[len(w.state.Operations)-1].ID, Number: 2, Member: "b", Incarnation: strings.Repeat("b", 32), Ended: true})
+		ask(Operate, http.MethodDelete, "/cluster/operations/"+id, "", http.StatusOK)
+	}
 	ask(Operate, http.MethodPatch, "/cluster/members/b", `{"priority":3,"nofailover":true,"maintenance":true}`, http.StatusOK)
 	ask(Admin, http.MethodPatch, "/cluster/members/c", `{"voter":false}`, http.StatusOK)
-	ask(Admin, http.MethodPatch, "/cluster/config", `{"slots":5,"producers":["alice","bob"]}`, http.StatusOK)
+	ask(Admin, http.MethodPatch, "/cluster/config", `{"slots":5,"producers":["alice","bob"],"overlay":"max-clients = 9\n","take_over":true}`, http.StatusOK)
 	ask(Operate, http.MethodPost, "/cluster/leader/transfer", `{"to":"a"}`, http.StatusOK)
 	ask(Admin, http.MethodPost, "/cluster/members", `{"id":"d","ttl":"2h"}`, http.StatusCreated)
 	ask(Admin, http.MethodDelete, "/cluster/members/c", "", http.StatusOK)
@@ -307,6 +325,9 @@ func TestContract(t *testing.T) {
 		{Admin, "GET", "/debug/pprof/zz", "", 404},
 		{Read, "POST", "/cluster/handoff", "{}", 403},
 		{Operate, "POST", "/cluster/handoff?wait=1s", "{}", 409},
+		{Operate, "POST", "/cluster/restart", "{}", 400},
+		{Operate, "POST", "/cluster/upgrade", "{}", 400},
+		{Operate, "POST", "/cluster/rollout", `{"limit":"soon"}`, 400},
 		{Operate, "POST", "/cluster/maintenance", "{}", 400},
 		{Operate, "POST", "/cluster/leader/transfer", `{"to":"zz"}`, 404},
 		{Operate, "DELETE", "/cluster/operations/1", "", 404},

@@ -1,10 +1,14 @@
 package api
 
 import (
+	"cmp"
 	"context"
+	"strings"
 	"sync"
+	"time"
 
 	"roundtable/cluster"
+	"roundtable/cluster/control"
 	"roundtable/fsm"
 )
 
@@ -14,7 +18,8 @@ type operator struct {
 	calls struct {
 		sync.Mutex
 		removed, transfers []string
-		failing            error // what Remove and TransferLeadership give
+		failing            error         // what Remove and TransferLeadership give
+		limit, queue       time.Duration // of the rolling operation that was started last
 	}
 }
 
@@ -45,6 +50,10 @@ func (w *world) PatchCluster(ctx context.Context, c fsm.PatchCluster, key string
 }
 
 func (w *world) Cancel(ctx context.Context, id uint64, _ string) (uint64, error) {
+	state, _ := w.View()
+	if o, _ := state.Operation(id); o.Rolling() {
+		return w.propose(ctx, fsm.CancelOperation{ID: id, Reason: "by an operator"}, "")
+	}
 	return w.propose(ctx, fsm.FinishOperation{ID: id, Outcome: fsm.Canceled, Reason: "by an operator"}, "")
 }
 
@@ -84,4 +93,34 @@ func (w *world) TransferLeadership(_ context.Context, to string) error {
 	w.calls.transfers = append(w.calls.transfers, to)
 	w.change(func(w *world) { w.leader, w.leading = to, to == "a" })
 	return nil
+}
+
+// roll starts a rolling operation, as control does; what is asked for is noted.
+func (w *world) roll(ctx context.Context, kind string, r fsm.Roll, limit, queue time.Duration, key string) (uint64, error) {
+	w.calls.Lock()
+	w.calls.limit, w.calls.queue = limit, queue
+	w.calls.Unlock()
+	r.Limit = cmp.Or(limit, 10*time.Minute).Milliseconds()
+	deadline := now.Add(time.Minute)
+	if state, _ := w.View(); len(state.RunningOperations()) > 0 {
+		deadline = now.Add(queue)
+	}
+	return w.propose(ctx, fsm.StartOperation{Name: kind, Roll: &r, Queue: queue > 0, Deadline: deadline.UnixMilli()}, key)
+}
+
+func (w *world) Restart(ctx context.Context, r control.RestartRequest, key string) (uint64, error) {
+	var members []string
+	if r.Member != "" {
+		members = []string{r.Member}
+	}
+	return w.roll(ctx, fsm.KindRestart, fsm.Roll{Members: members}, r.Limit, r.Queue, key)
+}
+
+func (w *world) Upgrade(ctx context.Context, r control.UpgradeRequest, key string) (uint64, error) {
+	return w.roll(ctx, fsm.KindUpgrade, fsm.Roll{Members: r.Members, Upgrade: &r.Upgrade}, r.Limit, r.Queue, key)
+}
+
+func (w *world) Rollout(ctx context.Context, limit, queue time.Duration, key string) (uint64, error) {
+	hash := strings.Repeat("c", 64)
+	return w.roll(ctx, fsm.KindRollout, fsm.Roll{Configs: map[string]string{"a": hash, "b": hash, "c": hash}}, limit, queue, key)
 }

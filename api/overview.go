@@ -69,7 +69,7 @@ func (v sight) overview() Overview {
 		Lease: v.lease(), Round: v.round(), Members: v.members(), Operations: []Operation{},
 	}
 	for _, op := range s.RunningOperations() {
-		o.Operations = append(o.Operations, viewOperation(op, v.now.UnixMilli()))
+		o.Operations = append(o.Operations, viewOperation(s, op, v.now.UnixMilli()))
 	}
 	return o
 }
@@ -215,6 +215,9 @@ func (v sight) member(id string) Member {
 		}
 	}
 	view.Suffrage, view.Nonvoter = v.suffrage(id), m.Nonvoter
+	if h, ok := v.state.Homes[id]; ok {
+		view.Home = &Home{h.Tag, h.Runs.Tag, h.Config, h.Runs.Config, h.Runs.Offers, h.Runs.Auto, h.Refused}
+	}
 	return view
 }
 

@@ -66,6 +66,9 @@ func (s *Server) routes() []route {
 		{get, "/cluster/config", Read, nil, false, s.getConfig, nil},
 
 		{post, "/cluster/handoff", Operate, []string{"wait"}, true, s.postHandoff, nil},
+		{post, "/cluster/restart", Operate, []string{"wait"}, true, s.postRestart, nil},
+		{post, "/cluster/upgrade", Operate, []string{"wait"}, true, s.postUpgrade, nil},
+		{post, "/cluster/rollout", Operate, []string{"wait"}, true, s.postRollout, nil},
 		{post, "/cluster/maintenance", Operate, nil, true, s.postMaintenance, nil},
 		{post, "/cluster/leader/transfer", Operate, nil, true, s.postTransfer, nil},
 		{remove, "/cluster/operations/:id", Operate, nil, false, s.deleteOperation, nil},

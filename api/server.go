@@ -38,6 +38,11 @@ type Cluster interface {
 type Control interface {
 	// Handoff starts a handoff and returns the operation's id, with its state applied here.
 	Handoff(ctx context.Context, to, when, key string) (uint64, error)
+	// These start rolling operations, as Handoff does.
+	Restart(ctx context.Context, r control.RestartRequest, key string) (uint64, error)
+	Upgrade(ctx context.Context, r control.UpgradeRequest, key string) (uint64, error)
+	Rollout(ctx context.Context, limit, queue time.Duration, key string) (uint64, error)
+
 	Candidates() []control.Candidate
 	LeaseReason() string
 	Doubled() uint64
@@ -47,7 +52,7 @@ type Control interface {
 	SetMaintenance(ctx context.Context, member string, on bool, key string) (uint64, error) // "": the whole cluster
 	SetMember(ctx context.Context, c fsm.SetMember, key string) (uint64, error)
 	PatchCluster(ctx context.Context, c fsm.PatchCluster, key string) (uint64, error)
-	Cancel(ctx context.Context, operation uint64, key string) (uint64, error)
+	Cancel(ctx context.Context, operation uint64, key string) (uint64, error) // a rolling one may go on until the member at work is through
 	PutToken(ctx context.Context, t fsm.Token, key string) (uint64, error)
 	RemoveToken(ctx context.Context, id, key string) (uint64, error)
 	PutInvite(ctx context.Context, n fsm.Invite, key string) (uint64, error)
@@ -63,6 +68,9 @@ type Config struct {
 	Local   func() Local // the local node and gate; nil: a witness. It must not block
 	Client  *http.Client // to ask the other members' APIs with; nil: http.DefaultTransport, no TLS of the cluster's
 	Sandbox bool         // everybody is an admin: loopback only, for trying things out
+	// Overlay says what is wrong with lines of config.ini that are to be laid over every member's: *fsm.Refusal, without a key that
+	// may stand in them. nil: they are not looked at.
+	Overlay func(lines string) error
 	// CAs gives the fingerprints of the CAs that the cluster believes (security.Fingerprint), for who is to join. nil: a cluster
 	// without TLS, which nobody can join over the API.
 	CAs func() []string
@@ -82,7 +90,7 @@ const (
 	maxBody      = 64 << 10         // bytes of a request
 	maxAnswer    = 1 << 20          // bytes of another member's answer
 	maxHeader    = 16 << 10         // bytes of a request's header
-	maxWait      = 10 * time.Minute // of ?wait=
+	maxWait      = time.Hour        // of ?wait=
 	proposeTime  = 10 * time.Second // for a change to be committed
 	askTime      = time.Second      // for another member to answer
 	leaderTime   = time.Second      // for a leader to be known before a change is asked for: longer than an election

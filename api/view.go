@@ -1,7 +1,6 @@
 package api
 
 import (
-	"strconv"
 	"time"
 
 	"roundtable/chain"
@@ -110,6 +109,18 @@ type Member struct {
 	P2P           string  `json:"p2p"`
 	Joined        string  `json:"joined"`
 	Started       string  `json:"started"`
+	Home          *Home   `json:"home,omitempty"` // of its node; absent where it has said nothing of it
+}
+
+// Home is what a member's node is to run, and what it runs as the member says. Configurations are named by their hashes.
+type Home struct {
+	Tag        string `json:"tag"` // the version that it is to run; "": what is there
+	RunsTag    string `json:"runs_tag"`
+	Config     string `json:"config"` // the same of the configuration
+	RunsConfig string `json:"runs_config"`
+	Offers     string `json:"offers,omitempty"`  // a configuration that lies there and waits to be rolled out
+	Auto       bool   `json:"auto,omitempty"`    // that is done without being asked for
+	Refused    string `json:"refused,omitempty"` // one that failed there
 }
 
 // Round is GET /cluster/round: the production round.
@@ -141,33 +152,6 @@ type Window struct {
 	Due      int        `json:"due"`
 	Signed   int        `json:"signed"`
 	Missed   int        `json:"missed"`
-}
-
-// Operation is GET /cluster/operations/:id.
-type Operation struct {
-	ID       string      `json:"id"`
-	Kind     string      `json:"kind"`
-	From     string      `json:"from,omitempty"` // of a handoff
-	To       string      `json:"to,omitempty"`
-	When     string      `json:"when,omitempty"`
-	By       string      `json:"by"`              // the member that took the request
-	Actor    string      `json:"actor,omitempty"` // on whose behalf
-	Outcome  fsm.Outcome `json:"outcome"`
-	Reason   string      `json:"reason,omitempty"`
-	Step     string      `json:"step,omitempty"` // the current one while running
-	Steps    []Step      `json:"steps"`
-	Started  string      `json:"started"`
-	Ended    string      `json:"ended,omitempty"`
-	Deadline string      `json:"deadline,omitempty"` // of the current step
-	Seconds  float64     `json:"seconds"`            // so far, or in all
-}
-
-// Step is one step of an operation, done or current.
-type Step struct {
-	Name     string  `json:"name"`
-	Assignee string  `json:"assignee"` // "" is whoever leads
-	Since    string  `json:"since"`
-	Seconds  float64 `json:"seconds"`
 }
 
 // Event is a line of GET /cluster/history.
@@ -222,31 +206,6 @@ func seconds(from, to int64) float64 { return float64(to-from) / 1000 }
 
 func viewEvent(e fsm.Event) Event {
 	return Event{Index: e.Index, At: stamp(e.At), Kind: e.Kind, By: e.By, Actor: e.Actor, Subject: e.Subject, Text: e.Text}
-}
-
-func viewOperation(o fsm.Operation, now int64) Operation {
-	end := now
-	if o.Ended != 0 {
-		end = o.Ended
-	}
-	v := Operation{
-		ID: strconv.FormatUint(o.ID, 10), Kind: o.Kind, By: o.By, Actor: o.Actor, Outcome: o.Outcome, Reason: o.Reason, Step: o.Current().Name,
-		Steps: []Step{}, Started: stamp(o.Started), Ended: stamp(o.Ended), Seconds: seconds(o.Started, end),
-	}
-	if o.Handoff != nil {
-		v.From, v.To, v.When = o.Handoff.From, o.Handoff.To, o.Handoff.When
-	}
-	if o.Outcome == fsm.Running {
-		v.Deadline = stamp(o.Deadline)
-	}
-	for i, step := range o.Steps {
-		until := end
-		if i+1 < len(o.Steps) {
-			until = o.Steps[i+1].Since
-		}
-		v.Steps = append(v.Steps, Step{step.Name, step.Assignee, stamp(step.Since), seconds(step.Since, until)})
-	}
-	return v
 }
 
 func viewRound(s *fsm.State) Round {
