@@ -16,9 +16,9 @@ import (
 	"roundtable/durable"
 )
 
-// TestWithSimnodeos runs the whole package against the real simnodeos binary: configuration, start, log, API, pause,
-// SIGKILL, replay, stop. It builds the binary, so it is left out of -short.
-func TestWithSimnodeos(t *testing.T) {
+// buildSim builds simnodeos, which takes a second: not for -short.
+func buildSim(t *testing.T) string {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("builds simnodeos")
 	}
@@ -28,17 +28,30 @@ func TestWithSimnodeos(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	return bin
+}
+
+func newGenesis(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "genesis.json")
+	stamp := time.Now().UTC().Truncate(time.Second).Format("2006-01-02T15:04:05.000")
+	if err := os.WriteFile(path, fmt.Appendf(nil, `{"initial_timestamp": %q, "initial_key": %q}`, stamp, devPub), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestWithSimnodeos runs the whole package against the real simnodeos binary: configuration, start, log, API, pause,
+// SIGKILL, replay, stop.
+func TestWithSimnodeos(t *testing.T) {
+	bin := buildSim(t)
 	version := must[Version](t)(ReadVersion(t.Context(), bin))
 	if version.Major != 1 {
 		t.Error(version)
 	}
 
 	dir := t.TempDir()
-	genesis := filepath.Join(dir, "genesis.json")
-	stamp := time.Now().UTC().Truncate(time.Second).Format("2006-01-02T15:04:05.000")
-	if err := os.WriteFile(genesis, fmt.Appendf(nil, `{"initial_timestamp": %q, "initial_key": %q}`, stamp, devPub), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	genesis := newGenesis(t)
 	http, p2p := freeAddr(t), freeAddr(t)
 	prepare := func() error {
 		b, err := Build(Settings{HTTP: http, P2P: p2p, AgentName: "a", Producers: []string{"eosio"}, Fence: FencePause,
