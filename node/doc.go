@@ -1,7 +1,7 @@
 // Package node owns one local nodeos: its data directory's lock, its process, its log, its HTTP API as seen from this
 // manager, and its config.ini and logging.json.
 //
-// It knows nothing of raft, leases or other members: it imports no sibling but the leaf roundtable/chain (its own
+// It knows nothing of raft, leases or other members: it imports no sibling but leaves such as roundtable/chain (its own
 // sub-packages node/gate, node/k1 and node/versions stand beside it, and are not imported either). It never unpauses a node: every start
 // is paused (`-x`), and only a controller calls Client.Resume. It never deletes chain data; at the worst it moves a state
 // directory aside. It never logs a private key.
