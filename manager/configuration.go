@@ -22,6 +22,7 @@ import (
 // What a version of nodeos brings along (run.toml) is no part of it. It may hold BLS keys and secrets of the environment: it is
 // never shown, and its hash says nothing about them.
 type configuration struct {
+	Path     string            `json:"path,omitempty"`     // node.path: nodeos of the versions that bring none
 	Template string            `json:"template,omitempty"` // text of node.config_template
 	Overlay  string            `json:"overlay,omitempty"`  // the cluster's, laid over it
 	Logging  string            `json:"logging,omitempty"`  // text of the operator's logging.json
@@ -43,7 +44,7 @@ func (c configuration) encode() []byte {
 
 // lying reads the configuration that lies there: in config.toml and the files that it names, and the overlay as it is known.
 func lying(c *config.Config, overlay string) (configuration, error) {
-	out := configuration{Overlay: overlay, Args: slices.Clone(c.Node.Args), Env: maps.Clone(c.Node.Env), Peers: slices.Clone(c.Node.Peers)}
+	out := configuration{Path: c.Node.Path, Overlay: overlay, Args: slices.Clone(c.Node.Args), Env: maps.Clone(c.Node.Env), Peers: slices.Clone(c.Node.Peers)}
 	if c.Node.ConfigTemplate != "" {
 		text, err := os.ReadFile(c.Node.ConfigTemplate)
 		if err != nil {

@@ -27,24 +27,24 @@ import (
 // supervisor asks it before each start (program, prepare), also after a crash, so that whatever became of an operation the node
 // runs the version that `current` names with the configuration that was adopted last.
 type home struct {
-	cfg        *config.Config
-	settings   node.Settings // what roundtable owns of config.ini
+	conf       atomic.Pointer[config.Config] // see cfg
+	wake       chan struct{}                 // run is to look
+	settings   node.Settings                 // what roundtable owns of config.ini
 	supervisor *node.Supervisor
 	monitor    *node.Monitor
 	client     *node.Client
-	production interface { // nodeos' production flag, as the controllers set it
-		Pause(ctx context.Context) error
-		Resume(ctx context.Context) error
-	}
-	versions *versions.Home
-	alarm    func(name, subject, text string)
-	now      func() time.Time
-	log      *slog.Logger
-	step     func(op string) // after each change of the disk in turn; tests end the process there
+	production any
+	versions   *versions.Home
+	alarm      func(name, subject, text string)
+	now        func() time.Time
+	log        *slog.Logger
+	step       func(op string) // after each change of the disk in turn; tests end the process there
 
 	seen       atomic.Pointer[homeMoment]
 	finalizers atomic.Pointer[[]string] // public BLS keys that the node was started with last
 	peers      atomic.Pointer[[]string] // p2p-peer-address entries of config.toml, the same
+
+	untidy atomic.Bool // versions and configurations may be there that nobody needs
 
 	mu       sync.Mutex
 	configs  *configs
@@ -72,7 +72,8 @@ type version struct {
 // openHome adopts the configuration that lies there. One that failed here before, or that nodeos' config.ini cannot be made of, is
 // passed over for the one that was adopted last; where there is none the error says what is wrong.
 func openHome(c *config.Config, settings node.Settings, alarm func(name, subject, text string), now func() time.Time, log *slog.Logger) (*home, error) {
-	h := &home{cfg: c, settings: settings, alarm: alarm, now: now, log: log, step: func(string) {}}
+	h := &home{wake: make(chan struct{}, 1), settings: settings, alarm: alarm, now: now, log: log, step: func(string) {}}
+	h.conf.Store(c)
 	h.seen.Store(&homeMoment{changed: make(chan struct{})})
 	h.finalizers.Store(&[]string{})
 	h.peers.Store(&[]string{})
@@ -97,9 +98,30 @@ func openHome(c *config.Config, settings node.Settings, alarm func(name, subject
 	return h, nil
 }
 
+// cfg is the configuration as it is now; nobody changes it.
+func (h *home) cfg() *config.Config { return h.conf.Load() }
+
+// configure takes another config.toml: what of it is for versions and rollouts counts at once, and what is for the node is offered.
+// The rest must be as it was. Any goroutine may call it.
+func (h *home) configure(c *config.Config) {
+	h.conf.Store(c)
+	h.mu.Lock()
+	h.show(func(*control.HomeView) {})
+	h.mu.Unlock()
+	h.poke()
+}
+
+// poke has run look at everything soon.
+func (h *home) poke() {
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
 // open adopts what lies there, or keeps what was adopted.
 func (h *home) open() error {
-	here, err := lying(h.cfg, h.configs.Overlay)
+	here, err := lying(h.cfg(), h.configs.Overlay)
 	if err == nil {
 		_, err = here.build(h.settings, version{}) // what a version lays over it is looked at when the node is started
 	}
@@ -136,7 +158,7 @@ func (h *home) complains(text string) {
 	}
 	if h.complain = text; text != "" {
 		h.log.Error("configuration", logkey.Reason, text)
-		h.alarm("config", h.cfg.Manager.ID, text)
+		h.alarm("config", h.cfg().Manager.ID, text)
 	}
 }
 
@@ -152,7 +174,8 @@ func (h *home) show(change func(*control.HomeView)) {
 	next := old.view
 	change(&next)
 	v, _ := h.versions.Current() // it has its tag also where the version is broken
-	next.Tag, next.Limit = v.Tag, homeLimit
+	u := h.cfg().Upgrade
+	next.Tag, next.Limit, next.Auto = v.Tag, u.StepTimeout.D(), u.Rollout == config.RolloutAuto
 	if next.Config == "" {
 		next.Config = h.configs.Adopted
 	}
@@ -166,8 +189,6 @@ func (h *home) show(change func(*control.HomeView)) {
 	}
 }
 
-const homeLimit = 10 * time.Minute
-
 // program is what the supervisor starts: the version that `current` names with the adopted configuration.
 func (h *home) program(context.Context) (node.Program, error) {
 	v, err := h.version("")
@@ -178,7 +199,7 @@ func (h *home) program(context.Context) (node.Program, error) {
 	defer h.mu.Unlock()
 	h.starting = v
 	return node.Program{
-		Tag: v.Tag, Path: cmp.Or(v.Binary, h.cfg.Node.Path), Args: slices.Concat(h.adopted.Args, v.Args),
+		Tag: v.Tag, Path: cmp.Or(v.Binary, h.adopted.Path), Args: slices.Concat(h.adopted.Args, v.Args),
 		Env: nodeEnv(os.Environ(), h.adopted.Env), Sidecars: v.Sidecars,
 	}, nil
 }
@@ -194,8 +215,8 @@ func (h *home) prepare(context.Context, node.Program) error {
 	h.finalizers.Store(&b.BLSKeys)
 	h.peers.Store(&h.adopted.Peers)
 	if err := errors.Join(
-		durable.Write(filepath.Join(h.cfg.Node.ConfigDir, "config.ini"), b.Text),
-		durable.Write(filepath.Join(h.cfg.Node.ConfigDir, "logging.json"), b.logging),
+		durable.Write(filepath.Join(h.cfg().Node.ConfigDir, "config.ini"), b.Text),
+		durable.Write(filepath.Join(h.cfg().Node.ConfigDir, "logging.json"), b.logging),
 	); err != nil {
 		return err
 	}
@@ -275,6 +296,8 @@ func (h *home) Become(ctx context.Context, tag, config string, say func(percent 
 		return err
 	}
 	say(100, "the node answers")
+	h.untidy.Store(true)
+	h.poke()
 	return nil
 }
 

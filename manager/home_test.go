@@ -81,7 +81,11 @@ func TestAnotherConfigurationIsOffered(t *testing.T) {
 	}); got == "" || got == second {
 		t.Errorf("another overlay: %q", got)
 	}
-	if got := offer("arguments", func() { r.cfg.Node.Args = append(r.cfg.Node.Args, "--max-clients", "9") }); got == "" || got == second {
+	if got := offer("arguments", func() {
+		next := *r.cfg
+		next.Node.Args = append(slices.Clone(r.cfg.Node.Args), "--max-clients", "9")
+		h.configure(&next)
+	}); got == "" || got == second {
 		t.Errorf("other arguments: %q", got)
 	}
 	if got := offer("loggers", func() { r.write("logging.json", `{"loggers":[]}`) }); got == "" {

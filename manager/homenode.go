@@ -66,19 +66,8 @@ func (h *home) Snapshot(ctx context.Context) (string, error) {
 // Arm tells nodeos to stop at a block: it takes in none behind it, and makes none. A restart forgets it.
 func (h *home) Arm(ctx context.Context, block uint32) error { return h.client.PauseAtBlock(ctx, block) }
 
-// Disarm takes it back. Only resume is known to do that (FACT 25), which clears the pause as well: who was paused is paused again at
-// once, and until then the gate refuses.
-func (h *home) Disarm(ctx context.Context) error {
-	paused, err := h.client.Paused(ctx)
-	if err != nil {
-		return err
-	}
-	err = h.production.Resume(ctx)
-	if paused {
-		err = errors.Join(err, h.production.Pause(context.WithoutCancel(ctx)))
-	}
-	return err
-}
+// Disarm takes it back, and leaves a pause as it is.
+func (h *home) Disarm(ctx context.Context) error { return h.client.NoPauseAtBlock(ctx) }
 
 // Triggered asks the node.
 func (h *home) Triggered(ctx context.Context, u fsm.Upgrade) (bool, string, error) {

@@ -12,7 +12,20 @@ import (
 
 // Stage makes a version ready to be switched to.
 func (h *home) Stage(ctx context.Context, u fsm.Upgrade, say func(percent int, text string)) (string, error) {
-	s, err := h.versions.Stage(ctx, versions.Request{Tag: u.Tag, SHA256: u.SHA256}, func(done, total int64, text string) {
+	c := h.cfg().Upgrade
+	if folder := c.Folders[u.Tag]; folder != "" {
+		if err := h.versions.Link(u.Tag, folder); err != nil {
+			return "", hinted(err)
+		}
+	}
+	req := versions.Request{Tag: u.Tag, SHA256: u.SHA256}
+	if c.AutoInstall {
+		req = versions.Request{
+			Tag: u.Tag, SHA256: u.SHA256, Source: c.Source, Asset: c.Asset, Binary: c.Binary, Checksums: c.Checksums, TokenFile: c.TokenFile,
+			ConnectionRetries: c.ConnectionRetries,
+		}
+	}
+	s, err := h.versions.Stage(ctx, req, func(done, total int64, text string) {
 		percent := 0
 		if total > 0 {
 			percent = int(min(100, done*100/total))
@@ -51,17 +64,20 @@ func stagedText(s versions.Staged) string {
 
 // Ready runs the operator's hook.
 func (h *home) Ready(ctx context.Context, u fsm.Upgrade) error {
-	hook := ""
+	c := h.cfg()
+	hook := c.Upgrade.Hook
 	if hook == "" {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, c.Upgrade.HookTimeout.D())
+	defer cancel()
 	v, _ := h.monitor.View()
 	lines, err := node.RunHook(ctx, hook, nil, []string{
-		"ROUNDTABLE_TAG=" + u.Tag, "ROUNDTABLE_MEMBER=" + h.cfg.Manager.ID, "ROUNDTABLE_HOME=" + h.cfg.Manager.Home,
+		"ROUNDTABLE_TAG=" + u.Tag, "ROUNDTABLE_MEMBER=" + c.Manager.ID, "ROUNDTABLE_HOME=" + c.Manager.Home,
 		fmt.Sprintf("ROUNDTABLE_BLOCK=%d", v.Head.Num),
 	})
 	if err != nil {
-		return fmt.Errorf("manager: %w", err)
+		return fmt.Errorf("manager: nothing was stopped, for the hook failed: %w", err)
 	}
 	h.log.Info("the hook before an upgrade has run", "hook", hook, "said", strings.Join(lines, " | "))
 	return nil

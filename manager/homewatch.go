@@ -2,6 +2,9 @@ package manager
 
 import (
 	"context"
+	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"roundtable/cluster/control"
@@ -24,7 +27,9 @@ type stateView interface {
 
 // run follows the files and the cluster's state until ctx ends: what differs from what the node was started with is offered.
 func (h *home) run(ctx context.Context, cluster stateView) error {
-	changed := watch.Files(ctx, h.log, h.files()...)
+	watched := h.files()
+	changed, stop := h.watch(ctx, watched)
+	defer func() { stop() }()
 	look := time.NewTimer(pulse.Next(homeLook))
 	defer look.Stop()
 	settled := time.NewTimer(homeSettle)
@@ -33,10 +38,15 @@ func (h *home) run(ctx context.Context, cluster stateView) error {
 	for {
 		select {
 		case <-ctx.Done():
-			for range changed { // until nothing of it is left
-			}
 			return nil
 		case <-changed:
+			settled.Reset(homeSettle)
+		case <-h.wake:
+			if files := h.files(); !slices.Equal(files, watched) {
+				stop()
+				watched = files
+				changed, stop = h.watch(ctx, watched)
+			}
 			settled.Reset(homeSettle)
 		case <-look.C:
 			look.Reset(pulse.Next(homeLook))
@@ -47,17 +57,30 @@ func (h *home) run(ctx context.Context, cluster stateView) error {
 			if h.follow(s) {
 				settled.Reset(homeSettle)
 			}
+			h.tidy(s)
 		case <-settled.C:
 			h.look()
 		}
 	}
 }
 
+// watch watches files until stop, which returns when nothing of it is left.
+func (h *home) watch(ctx context.Context, files []string) (changed <-chan []string, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	changed = watch.Files(ctx, h.log, files...)
+	return changed, func() {
+		cancel()
+		for range changed { // until it is closed
+		}
+	}
+}
+
 // files are those that a configuration is made of.
 func (h *home) files() []string {
-	list := []string{loggingFile(h.cfg)}
-	if h.cfg.Node.ConfigTemplate != "" {
-		list = append(list, h.cfg.Node.ConfigTemplate)
+	c := h.cfg()
+	list := []string{loggingFile(c)}
+	if c.Node.ConfigTemplate != "" {
+		list = append(list, c.Node.ConfigTemplate)
 	}
 	return list
 }
@@ -69,7 +92,7 @@ func (h *home) follow(s *fsm.State) bool {
 	defer h.mu.Unlock()
 	before := h.configs.kept
 	err := h.configs.note(func(k *kept) {
-		k.Overlay, k.Refused = s.Cluster.Overlay, s.Homes[h.cfg.Manager.ID].Refused
+		k.Overlay, k.Refused = s.Cluster.Overlay, s.Homes[h.cfg().Manager.ID].Refused
 	})
 	if err != nil {
 		h.log.Warn("what the cluster says of this node's configuration is not kept", logkey.Err, err)
@@ -87,7 +110,7 @@ func (h *home) look() {
 	defer h.mu.Unlock()
 	defer h.show(func(*control.HomeView) {})
 	known := h.lies
-	here, err := lying(h.cfg, h.configs.Overlay)
+	here, err := lying(h.cfg(), h.configs.Overlay)
 	if err == nil {
 		v, _ := h.version("") // a broken one is not the configuration's fault
 		_, err = here.build(h.settings, v)
@@ -107,5 +130,25 @@ func (h *home) look() {
 		h.log.Warn("the configuration that lies there failed before and is not offered", "config", h.lies)
 	default:
 		h.log.Info("another configuration lies there", "config", h.lies, "runs", h.configs.Adopted)
+	}
+}
+
+// tidy removes the versions that were fetched once, and the configurations, that nobody needs any more: after a switch, and while
+// no operation may want them back.
+func (h *home) tidy(s *fsm.State) {
+	if slices.ContainsFunc(s.RunningOperations(), fsm.Operation.Rolling) || !h.untidy.Swap(false) {
+		return
+	}
+	h.mu.Lock()
+	before := h.configs.Version
+	me := s.Homes[h.cfg().Manager.ID]
+	err := h.configs.prune(me.Config, me.Runs.Config, me.Runs.Offers)
+	h.mu.Unlock()
+	removed, failed := h.versions.Retain(h.cfg().Upgrade.Keep, before, me.Tag, me.Runs.Tag)
+	if len(removed) > 0 {
+		h.log.Info("versions that are no longer needed were removed", "versions", strings.Join(removed, " "))
+	}
+	if err = errors.Join(err, failed); err != nil {
+		h.log.Warn("what is no longer needed was not removed", logkey.Err, err)
 	}
 }

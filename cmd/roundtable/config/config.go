@@ -116,6 +116,12 @@ type Upgrade struct {
 	Rollout     string   `toml:"rollout" change:"live"` // auto: what this file, or node.config_template, says anew of the node is rolled out by itself; manual: when an operator says so
 }
 
+// Values of upgrade.rollout.
+const (
+	RolloutAuto   = "auto"
+	RolloutManual = "manual"
+)
+
 // TLS names the files that raft, gossip and API are secured with.
 type TLS struct {
 	Off       bool     `toml:"off" change:"manager"`        // no TLS at all: loopback only
@@ -156,7 +162,7 @@ func Default() *Config {
 		},
 		Upgrade: Upgrade{
 			Binary: "nodeos", ConnectionRetries: 5, Keep: 3,
-			HookTimeout: Duration(5 * time.Minute), StepTimeout: Duration(10 * time.Minute), Rollout: "auto",
+			HookTimeout: Duration(5 * time.Minute), StepTimeout: Duration(10 * time.Minute), Rollout: RolloutAuto,
 		},
 		TLS: TLS{Renew: true},
 		set: map[string]bool{}, origin: map[string]string{},
@@ -215,6 +221,15 @@ func (c *Config) File() string { return c.file }
 
 // Plain reports that raft, gossip and API go without TLS, which only loopback addresses may.
 func (c *Config) Plain() bool { return c.Sandbox || c.TLS.Off }
+
+// Level is manager.log_level.
+func (c *Config) Level() slog.Level {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Manager.LogLevel)); err != nil {
+		return slog.LevelInfo
+	}
+	return level
+}
 
 // Socket is the path of the gate's unix socket.
 func (c *Config) Socket() string { return filepath.Join(c.Manager.Home, "gate.sock") }

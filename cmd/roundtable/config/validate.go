@@ -302,7 +302,7 @@ func (c *Config) checkUpgrade(found *problems) {
 	if d := u.StepTimeout; d.D() > maxStep || d <= c.Node.StopTimeout {
 		found.add(c, "upgrade.step_timeout", "leave it out: it is 10m, or 5m more than node.stop_timeout", "must be more than node.stop_timeout (%s), and at most %s", c.Node.StopTimeout, maxStep)
 	}
-	c.oneOf(found, "upgrade.rollout", u.Rollout, "auto", "manual")
+	c.oneOf(found, "upgrade.rollout", u.Rollout, RolloutAuto, RolloutManual)
 }
 
 func (c *Config) between(found *problems, key string, n, least, most int, hint string) {
