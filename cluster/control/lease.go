@@ -57,10 +57,7 @@ const heldReason = "the lease is held"
 func planLease(in leaseInput) leaseDecision {
 	s, l := in.state, in.state.Lease
 	holder := s.Members[l.Holder]
-	forking := uint64(0)
-	if o, ok := s.HardFork(); ok {
-		forking = o.ID
-	}
+	forking := forkReached(s, in.peers)
 	switch {
 	case s.Cluster.Name == "":
 		return leaseDecision{reason: "the cluster has no configuration yet"}
@@ -106,6 +103,22 @@ func planLease(in leaseInput) leaseDecision {
 		return leaseDecision{reason: "the cluster is in maintenance: fit, but production is not moved to them:" + held + "; end it to let it move"}
 	}
 	return leaseDecision{reason: "no fit candidate: " + reasons(candidates)}
+}
+
+// forkReached is the hard fork under way whose block is there, 0 for none: behind it nobody may produce until all nodes are switched.
+// Before it, production goes on, or the block would not come.
+func forkReached(s *fsm.State, peers map[string]health.Peer) uint64 {
+	o, ok := s.HardFork()
+	if !ok {
+		return 0
+	}
+	for _, part := range o.Current().Parts {
+		p := peers[part.Member]
+		if part.Ended != 0 || p.Alive && p.Report.Head.Num >= o.Roll.Upgrade.AtBlock {
+			return o.ID
+		}
+	}
+	return 0
 }
 
 // leaseCandidates are all members, those first that the lease may be granted to.
@@ -235,16 +248,20 @@ func (c *leaseController) Reconcile(ctx context.Context, s *fsm.State) (time.Dur
 // changes with each slot, and is none.
 func (c *leaseController) noteReason(d leaseDecision) {
 	c.leaseReason.Store(&d.reason)
-	gist := strings.Map(func(r rune) rune {
+	if d.grant == nil && d.reason != heldReason && gist(d.reason) != c.said {
+		c.log.Info("lease not granted", logkey.Reason, d.reason)
+	}
+	c.said = gist(d.reason)
+}
+
+// gist is a text without its numbers.
+func gist(text string) string {
+	return strings.Map(func(r rune) rune {
 		if r >= '0' && r <= '9' {
 			return -1
 		}
 		return r
-	}, d.reason)
-	if d.grant == nil && d.reason != heldReason && gist != c.said {
-		c.log.Info("lease not granted", logkey.Reason, d.reason)
-	}
-	c.said = gist
+	}, text)
 }
 
 var errJumped = errors.New("the leader's clock jumped: it gives no slots any more")

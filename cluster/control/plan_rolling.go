@@ -213,9 +213,9 @@ func (p *rollPlan) planBy() int64 {
 	for _, part := range p.step.Parts {
 		last = max(last, part.Ended)
 	}
-	switch p.step.Name {
-	case fsm.StepHandOver, fsm.StepTakeOver, fsm.StepResume:
-		return p.op.Deadline
+	if p.step.Name == fsm.StepHandOver || p.step.Name == fsm.StepTakeOver {
+		_, child := p.tries()
+		last = max(last, child.Ended)
 	}
 	return last + fsm.PlanTime
 }
@@ -336,6 +336,14 @@ func (p *rollPlan) working() rollDecision {
 			}
 		}
 		return p.wait("%s holds the lease, and nobody else is fit", at[0])
+	}
+	// Nothing is stopped yet: why wait for somebody who is gone.
+	if p.step.Name == fsm.StepStage || p.step.Name == fsm.StepSnapshot || p.step.Name == fsm.StepArm {
+		for _, id := range at {
+			if heard := p.peers[id].Seen; p.at.Sub(heard) > planTime && p.at.Sub(p.since) > planTime {
+				return p.finish(fsm.Failed, fmt.Sprintf("%s has not been heard of for %s", id, planTime))
+			}
+		}
 	}
 	return p.wait("%s: %s", p.step.Name, strings.Join(at, ", "))
 }

@@ -74,12 +74,18 @@ func (c *rollingLeader) do(ctx context.Context, s *fsm.State, o fsm.Operation, d
 		return nil
 	}
 	_, err := c.cluster.Propose(ctx, command, key)
+	if !refused(err) {
+		return err
+	}
+	if d.handoff != "" {
+		c.refused[o.ID]++
+	}
+	c.log.Debug("refused", "operation", o.ID, logkey.Err, err)
+	if now := c.now(); now.UnixMilli() > o.Deadline && now.Sub(c.since) > hearTime { // else the world has moved on: look again
+		_, err = c.cluster.Propose(ctx, fsm.ExpireOperation{ID: o.ID, Step: o.Current().Name, Number: o.Number()}, "")
+	}
 	if refused(err) {
-		if d.handoff != "" {
-			c.refused[o.ID]++
-		}
-		c.log.Debug("refused", "operation", o.ID, logkey.Err, err)
-		return nil // the world has moved on: look again
+		return nil
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,7 +76,7 @@ type progress struct {
 	fault   string
 }
 
-// job is one step's work, or the taking back of a stop at a block (operation 0).
+// job is the work of one step.
 type job struct {
 	op     uint64
 	number int
@@ -85,8 +86,7 @@ type job struct {
 	kind   string
 	cancel context.CancelFunc
 	done   chan struct{}
-	begun  time.Time
-	given  time.Duration
+	given  time.Duration // for the step
 
 	mu   sync.Mutex
 	now  progress
@@ -113,19 +113,13 @@ func (j *job) say(percent int, text string) {
 // Reconcile starts, reports and ends jobs.
 func (c *rollingMember) Reconcile(ctx context.Context, s *fsm.State) (time.Duration, error) {
 	o, part, ok := c.mine(s)
-	if j := c.job; j != nil && (!ok && j.op != 0 || ok && (j.op != o.ID || j.number != o.Number())) {
+	if j := c.job; j != nil && (!ok || j.op != o.ID || j.number != o.Number()) {
 		j.cancel()
-	}
-	if j := c.job; j != nil {
 		select {
 		case <-j.done:
-			if !ok || j.op != o.ID || j.number != o.Number() {
-				c.job = nil
-			}
+			c.job = nil
 		default:
-			if !ok || j.op != o.ID || j.number != o.Number() {
-				return 0, nil // its end wakes us
-			}
+			return 0, nil // its end wakes us
 		}
 	}
 	switch {
@@ -133,6 +127,8 @@ func (c *rollingMember) Reconcile(ctx context.Context, s *fsm.State) (time.Durat
 		return c.tell(ctx)
 	case !ok:
 		return 0, c.disarm(ctx, s)
+	case !c.now().Before(time.UnixMilli(o.Deadline)):
+		return 0, nil // the leader decides
 	case c.hold(o.Current().Name):
 		return holdWait, nil
 	}
@@ -149,7 +145,7 @@ func (c *rollingMember) mine(s *fsm.State) (fsm.Operation, fsm.Part, bool) {
 	}
 	for _, o := range s.RunningOperations() {
 		p, ok := o.Current().Part(c.id)
-		if !o.Rolling() || !ok || p.Ended != 0 || !c.now().Before(time.UnixMilli(o.Deadline)) {
+		if !o.Rolling() || !ok || p.Ended != 0 {
 			continue
 		}
 		if found.ID == 0 || urgency(o.Current().Name) > urgency(found.Current().Name) {
@@ -176,36 +172,39 @@ func (c *rollingMember) start(ctx context.Context, o fsm.Operation, part fsm.Par
 	ctx, cancel := context.WithTimeout(ctx, left-min(left/10, 2*time.Second))
 	j := &job{
 		op: o.ID, number: o.Number(), step: o.Current().Name, part: part, roll: *o.Roll, kind: o.Kind, cancel: cancel, done: make(chan struct{}), beat: c.beat,
-		begun: c.now(), given: (time.Duration(o.Deadline-o.Current().Since) * time.Millisecond).Round(time.Second),
+		given: (time.Duration(o.Deadline-o.Current().Since) * time.Millisecond).Round(time.Second),
 	}
 	c.job, c.told, c.when = j, progress{percent: part.Percent, text: part.Text}, time.Time{}
 	if j.step == fsm.StepArm || j.step == fsm.StepFork {
 		c.armed = o.ID
 	}
 	go func() {
+		defer c.beat()
 		defer close(j.done)
 		defer cancel()
 		text, err := c.work(ctx, j)
-		if errors.Is(ctx.Err(), context.Canceled) {
-			c.beat()
-			return // nobody waits for it any more
+		if !errors.Is(ctx.Err(), context.Canceled) { // else nobody waits for it any more
+			j.ended(ctx, text, err)
 		}
-		j.mu.Lock()
-		last := j.now.text
-		j.now = progress{percent: j.now.percent, text: text, ended: true}
-		switch {
-		case err == nil:
-			j.now.percent = 100
-		case ctx.Err() != nil && last != "":
-			j.now.text, j.now.fault = last, fmt.Sprintf("not done within %s: %s", j.given, last)
-		case ctx.Err() != nil:
-			j.now.fault = fmt.Sprintf("not done within %s", j.given)
-		default:
-			j.now.text, j.now.fault = last, err.Error()
-		}
-		j.mu.Unlock()
-		c.beat()
 	}()
+}
+
+// ended keeps what came out of the work.
+func (j *job) ended(ctx context.Context, text string, err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	last := j.now.text
+	j.now = progress{percent: j.now.percent, text: text, ended: true}
+	switch {
+	case err == nil:
+		j.now.percent = 100
+	case ctx.Err() != nil && last != "":
+		j.now.text, j.now.fault = last, fmt.Sprintf("not done within %s: %s", j.given, last)
+	case ctx.Err() != nil:
+		j.now.fault = fmt.Sprintf("not done within %s", j.given)
+	default:
+		j.now.text, j.now.fault = last, err.Error()
+	}
 }
 
 // tell reports the job: its end, or how far it is, now and then.
@@ -216,7 +215,7 @@ func (c *rollingMember) tell(ctx context.Context) (time.Duration, error) {
 	case p.ended && c.hold("after "+j.step):
 		return holdWait, nil
 	case p.ended:
-	case p.text == c.told.text && p.percent-c.told.percent < tellPercent:
+	case gist(p.text) == gist(c.told.text) && p.percent-c.told.percent < tellPercent:
 		return 0, nil
 	case now.Sub(c.when) < tellEvery:
 		return tellEvery - now.Sub(c.when), nil
@@ -307,7 +306,7 @@ func (c *rollingMember) replace(ctx context.Context, j *job) (string, error) {
 	if tag != "" && view.Runs != tag {
 		return "", fmt.Errorf("it runs %q and not %q", view.Runs, tag)
 	}
-	return "runs " + strings.TrimSpace(view.Runs+" "+c.node.View().Version), nil
+	return strings.TrimSpace("runs " + cmp.Or(view.Runs, c.node.View().Version)), nil
 }
 
 // later is the second half of a job's progress: the proof.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"roundtable/cluster/health"
 	"roundtable/fsm"
 	"roundtable/logkey"
 )
@@ -37,43 +38,46 @@ func (*rolloutController) Name() string { return "rollout" }
 
 // Reconcile starts a rollout where planRollout says so.
 func (c *rolloutController) Reconcile(ctx context.Context, s *fsm.State) (time.Duration, error) {
-	offers, now := planRollout(s, c.now()), c.now()
+	now := c.now()
+	offers := planRollout(s, c.cluster.Peers(), now)
 	if !maps.Equal(offers, c.offers) {
 		c.offers, c.since = offers, now
 	}
 	if len(offers) == 0 {
 		return 0, nil
 	}
-	peers := c.cluster.Peers()
-	for id := range offers {
-		if p := peers[id]; !p.Alive {
-			return 0, nil // all of them in one operation, when it is back
-		}
-	}
 	if wait := offerTime - now.Sub(c.since); wait > 0 {
 		return wait, nil
 	}
+	members := slices.Sorted(maps.Keys(offers))
+	if reason := c.cannotRoll(s, members); reason != "" {
+		return 0, nil // it would only fail
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
 	_, err := c.startRolling(ctx, fsm.StartOperation{Name: fsm.KindRollout, Roll: &fsm.Roll{
-		Members: slices.Sorted(maps.Keys(offers)), Limit: c.limit(0).Milliseconds(), Configs: offers, TakeOver: s.Cluster.TakeOver,
+		Members: members, Limit: c.limit(0).Milliseconds(), Configs: offers, TakeOver: s.Cluster.TakeOver,
 	}}, 0, "")
 	if refused(err) {
 		return time.Second, nil
 	}
-	c.log.Info("a changed configuration is rolled out", "members", slices.Sorted(maps.Keys(offers)), logkey.Err, err)
+	c.log.Info("a changed configuration is rolled out", "members", members, logkey.Err, err)
 	return time.Second, err
 }
 
-// planRollout lists what is to be rolled out without being asked for, by member: what they offer and did not refuse. Nothing while
-// another operation runs, nor what an operator has canceled, nor at once what has just failed for another reason.
-func planRollout(s *fsm.State, now time.Time) map[string]string {
+// planRollout lists what is to be rolled out without being asked for, by member: what those that are there offer and did not refuse.
+// Nothing while another operation is at work or the cluster is in maintenance, nor what an operator has canceled, nor at once what has
+// just failed for another reason.
+func planRollout(s *fsm.State, peers map[string]health.Peer, now time.Time) map[string]string {
 	offers := map[string]string{}
-	for _, o := range s.RunningOperations() {
-		if o.Rolling() {
-			return offers
-		}
+	if s.Cluster.Maintenance || disrupted(s) {
+		return offers
 	}
 	for id, h := range s.Homes {
 		m, ok := s.Members[id]
+		if p := peers[id]; !p.Alive || p.Report.Incarnation != m.Incarnation {
+			continue
+		}
 		if !ok || m.Witness || !h.Runs.Auto || h.Runs.Offers == "" || h.Runs.Offers == h.Refused || h.Runs.Offers == h.Runs.Config {
 			continue
 		}
@@ -85,6 +89,11 @@ func planRollout(s *fsm.State, now time.Time) map[string]string {
 	return offers
 }
 
+// disrupted reports whether an operation runs that nothing disruptive may be begun beside.
+func disrupted(s *fsm.State) bool {
+	return slices.ContainsFunc(s.RunningOperations(), fsm.Operation.Disruptive)
+}
+
 // putOff reports whether the last rollout of a configuration to a member ended so that it is not to be tried now.
 func putOff(s *fsm.State, member, config string, now time.Time) bool {
 	for _, o := range slices.Backward(s.Operations) {
@@ -94,10 +103,9 @@ func putOff(s *fsm.State, member, config string, now time.Time) bool {
 		switch o.Outcome {
 		case fsm.Canceled:
 			return true
-		case fsm.Failed, fsm.Expired:
+		default:
 			return now.Sub(time.UnixMilli(o.Ended)) < rolloutAgain
 		}
-		return false
 	}
 	return false
 }
@@ -139,7 +147,7 @@ func (c *mendController) Reconcile(ctx context.Context, s *fsm.State) (time.Dura
 		c.since, c.next, c.tries = map[string]time.Time{}, map[string]time.Time{}, map[string]int{}
 	}
 	now, peers := c.now(), c.cluster.Peers()
-	busy := slices.ContainsFunc(s.RunningOperations(), fsm.Operation.Rolling)
+	busy := s.Cluster.Maintenance || disrupted(s)
 	for _, id := range s.MemberIDs() {
 		h := s.Homes[id]
 		p := peers[id]
@@ -163,6 +171,8 @@ func (c *mendController) Reconcile(ctx context.Context, s *fsm.State) (time.Dura
 		c.next[id] = now.Add(min(mendAgain<<min(c.tries[id], 10), mendMost))
 		c.tries[id]++
 		c.log.Info("a node runs what it is not to run, and is restarted", "of", id, "runs", h.Runs.Tag, "wanted", h.Tag)
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
 		_, err := c.startRolling(ctx, fsm.StartOperation{Name: fsm.KindRestart, Roll: &fsm.Roll{Members: []string{id}, Limit: c.limit(0).Milliseconds()}}, 0, "")
 		if refused(err) {
 			err = nil

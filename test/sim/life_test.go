@@ -39,7 +39,7 @@ func (w *world) start(m *member) error {
 	}
 	m.homeNow = newHome(m)
 	conf.Home = m.homeNow
-	conf.Hold = func(step string) bool { return w.hold != nil && w.hold(m, step) }
+	conf.Hold = func(step string) bool { return w.hold.holds(m.id, step) }
 	if m == w.members[0] {
 		conf.First = fsm.Cluster{Name: "sim", Producers: []string{producer}, Slots: fsm.DefaultSlots}
 	}

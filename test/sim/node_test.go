@@ -112,6 +112,7 @@ type node struct {
 	froze    time.Time     // since then
 	changed  chan struct{} // closed at each change
 	kick     chan struct{} // wakes the production loop
+	halted   bool          // it was stopped by its manager
 	unheard  bool          // no block reaches it
 	last     uint32        // it stops at this block (pause_at_block); 0: at none
 }
@@ -145,7 +146,7 @@ func (n *node) beat() {
 // boot starts the process, paused, for a manager's gate.
 func (n *node) boot(g *gate, saw func(chain.Block, string)) {
 	n.mu.Lock()
-	n.gate, n.saw, n.running, n.paused, n.frozen, n.last = g, saw, true, true, time.Time{}, 0
+	n.gate, n.saw, n.running, n.halted, n.paused, n.frozen, n.last = g, saw, true, false, true, time.Time{}, 0
 	n.starts++
 	n.beat()
 	n.mu.Unlock()
@@ -156,15 +157,15 @@ func (n *node) boot(g *gate, saw func(chain.Block, string)) {
 func (n *node) die() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.running = false
+	n.running, n.halted = false, false
 	n.beat()
 }
 
 // stop is an orderly end of the process. It says what is wrong with that: the node of a holder must not be stopped, nor a second one.
 func (n *node) stop() (wrong string) {
 	for _, o := range n.peers.nodes {
-		if o != n && o.down() {
-			wrong = "is stopped while " + o.id + " is down"
+		if o != n && o.stopped() {
+			wrong = "is stopped while that of " + o.id + " is"
 		}
 	}
 	n.mu.Lock()
@@ -172,15 +173,15 @@ func (n *node) stop() (wrong string) {
 	if n.running && !n.paused {
 		wrong = "is stopped while it produces"
 	}
-	n.running = false
+	n.running, n.halted = false, true
 	n.beat()
 	return wrong
 }
 
-func (n *node) down() bool {
+func (n *node) stopped() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return !n.running
+	return n.halted
 }
 
 // deaf keeps blocks from the node.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -167,5 +166,3 @@ func TestUpgradeThereAndBack(t *testing.T) {
 		return nil
 	})
 }
-
-var _ = slices.Contains[[]string]

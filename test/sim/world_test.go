@@ -68,8 +68,8 @@ type world struct {
 	fatal   error
 
 	active []trouble
-	hold   func(m *member, step string) bool // control.Config.Hold; nil: never
-	gone   chan life                         // members that ended themselves and are to be started again
+	hold   moment    // of an operation, at which a process is kept
+	gone   chan life // members that ended themselves and are to be started again
 	events []event
 }
 
