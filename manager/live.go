@@ -24,6 +24,9 @@ func (l Live) Check(ctx context.Context) error {
 	return l.m.cluster.Alive(ctx)
 }
 
+// StopBound is how long an ordered stop may take with the configuration that is in force.
+func (l Live) StopBound() time.Duration { return StopBound(l.m.config().Node.StopTimeout.D()) }
+
 // Line says in one line what this manager does now. It never blocks.
 func (l Live) Line() string {
 	state, _ := l.m.cluster.View()

@@ -77,7 +77,7 @@ func openLocal(ctx context.Context, c *config.Config, moved *clock.Clock, now fu
 	l.supervisor, err = node.New(node.Config{
 		ConfigDir: c.Node.ConfigDir, DataDir: c.Node.DataDir, Program: l.home.program,
 		Pipeline: l.pipeline, Client: l.client, Prepare: l.home.prepare, Stdout: l.gate.Open,
-		StopTimeout: c.Node.StopTimeout.D(), Budget: node.Budget{Exits: c.Node.CrashBudget, Window: c.Node.CrashWindow.D()},
+		StopTimeout: tuning(c).StopTimeout, Budget: tuning(c).Budget,
 		Log: log.With(logkey.Part, "node"), Now: now,
 	})
 	if err != nil {
@@ -97,7 +97,7 @@ func openLocal(ctx context.Context, c *config.Config, moved *clock.Clock, now fu
 		},
 	})
 	l.node.monitor = l.monitor
-	l.home.supervisor, l.home.monitor, l.home.client, l.home.production = l.supervisor, l.monitor, l.client, l.node
+	l.home.supervisor, l.home.monitor, l.home.client = l.supervisor, l.monitor, l.client
 	return l, l.gate.Listen()
 }
 

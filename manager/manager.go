@@ -37,6 +37,7 @@ const (
 type Options struct {
 	Version string
 	Log     *slog.Logger
+	Level   *slog.LevelVar // Log's: follows manager.log_level; nil: it stays
 	Now     func() time.Time
 	Ready   func(Live) // called once, when the manager serves its API and its controllers run
 }
@@ -58,6 +59,7 @@ func Run(ctx, hurry context.Context, c *config.Config, o Options) (err error) {
 		o.Now = moved.Now
 	}
 	m := &manager{cfg: c, opts: o, log: o.Log, clock: moved, fatal: make(chan error, 4), stack: &stack{log: o.Log}, alarms: make(chan fsm.RaiseAlarm, maxAlarms), incarnation: drawIncarnation()}
+	m.reload = newReloader(c, m.apply, m.offer, authority{m}.Alarm, o.Log)
 	defer func() {
 		if errors.Is(err, errFatal) {
 			return // nothing of this process is to be trusted or waited for: its exit takes node and gate along
@@ -83,7 +85,8 @@ func Run(ctx, hurry context.Context, c *config.Config, o Options) (err error) {
 var errFatal = errors.New("manager: fatal")
 
 type manager struct {
-	cfg         *config.Config
+	cfg         *config.Config // as at the start; see config for what may change
+	reload      *reloader
 	opts        Options
 	log         *slog.Logger
 	stack       *stack
@@ -169,7 +172,7 @@ func (m *manager) open(ctx context.Context) error {
 	m.background("clocks", time.Second, func(ctx context.Context) error { return watchClocks(ctx, check) })
 	if m.local != nil {
 		m.local.saw, m.local.mismatch = m.control.Saw, m.control.Mismatch
-		m.background("node", c.Node.StopTimeout.D()+afterNodeStop, func(ctx context.Context) error {
+		m.pushBackground("node", func() time.Duration { return m.config().Node.StopTimeout.D() + afterNodeStop }, func(ctx context.Context) error {
 			defer m.local.close()
 			return m.local.run(ctx)
 		})
@@ -177,6 +180,7 @@ func (m *manager) open(ctx context.Context) error {
 	if err := m.openCluster(ctx); err != nil {
 		return err
 	}
+	m.background("config.toml", time.Second, m.reload.run)
 	if m.local != nil {
 		m.background("configuration", time.Second, func(ctx context.Context) error { return m.local.home.run(ctx, m.cluster) })
 	}
@@ -202,6 +206,11 @@ func (m *manager) open(ctx context.Context) error {
 
 // background runs f in a goroutine until the stack comes by, and takes its error for fatal until then.
 func (m *manager) background(name string, bound time.Duration, f func(context.Context) error) {
+	m.pushBackground(name, func() time.Duration { return bound }, f)
+}
+
+// pushBackground is background where the bound is what it is when the part is closed.
+func (m *manager) pushBackground(name string, bound func() time.Duration, f func(context.Context) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
@@ -211,7 +220,7 @@ func (m *manager) background(name string, bound time.Duration, f func(context.Co
 		}
 		done <- err
 	}()
-	m.stack.push(name, bound, func(bounded context.Context) error {
+	m.stack.pushBound(name, bound, func(bounded context.Context) error {
 		cancel()
 		select {
 		case err := <-done:

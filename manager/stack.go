@@ -21,11 +21,16 @@ type stack struct {
 
 type part struct {
 	name  string
-	bound time.Duration
+	bound func() time.Duration
 	close func(context.Context) error
 }
 
 func (s *stack) push(name string, bound time.Duration, f func(context.Context) error) {
+	s.pushBound(name, func() time.Duration { return bound }, f)
+}
+
+// pushBound is push where the bound is what it is when the part is closed.
+func (s *stack) pushBound(name string, bound func() time.Duration, f func(context.Context) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.parts = append(s.parts, part{name, bound, f})
@@ -43,7 +48,7 @@ func (s *stack) close(ctx context.Context) error {
 		p := s.parts[len(s.parts)-1]
 		s.parts = s.parts[:len(s.parts)-1]
 		s.mu.Unlock()
-		bounded, cancel := context.WithTimeout(ctx, p.bound)
+		bounded, cancel := context.WithTimeout(ctx, p.bound())
 		if ctx.Err() != nil {
 			cancel()
 			bounded, cancel = context.WithTimeout(context.WithoutCancel(ctx), time.Second)

@@ -10,7 +10,9 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -63,7 +65,13 @@ func runManager(parent context.Context, conf *config.Config, logTo io.Writer) er
 	defer stop(nil)
 	hurry, hurryUp := context.WithCancel(context.WithoutCancel(parent))
 	defer hurryUp()
-	bound := manager.StopBound(conf.Node.StopTimeout.D())
+	var running atomic.Pointer[manager.Live]
+	bound := func() time.Duration {
+		if live := running.Load(); live != nil {
+			return live.StopBound()
+		}
+		return manager.StopBound(conf.Node.StopTimeout.D())
+	}
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
@@ -75,29 +83,28 @@ func runManager(parent context.Context, conf *config.Config, logTo io.Writer) er
 			case s := <-signals:
 				if n == 0 {
 					stop(fmt.Errorf("signal %s", s))
-					notifyStopping(bound)
+					notifyStopping(bound())
 				} else {
 					hurryUp()
 				}
 			}
 		}
 	}()
-	log := newLogger(conf, logTo)
+	level := new(slog.LevelVar)
+	level.Set(conf.Level())
+	log := newLogger(conf, level, logTo)
 	var told sync.WaitGroup
 	defer told.Wait() // after stop
 	defer stop(nil)
 	ready := func(live manager.Live) {
+		running.Store(&live)
 		told.Go(func() { notifyRunning(ctx, log, live) })
 	}
-	return manager.Run(ctx, hurry, conf, manager.Options{Version: version, Log: log, Ready: ready})
+	return manager.Run(ctx, hurry, conf, manager.Options{Version: version, Log: log, Level: level, Ready: ready})
 }
 
 // newLogger writes what the configuration asks for; to the journal with the level that it reads.
-func newLogger(conf *config.Config, w io.Writer) *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(conf.Manager.LogLevel)); err != nil {
-		level = slog.LevelInfo
-	}
+func newLogger(conf *config.Config, level slog.Leveler, w io.Writer) *slog.Logger {
 	o := &slog.HandlerOptions{Level: level}
 	build := func(w io.Writer) slog.Handler {
 		if conf.Manager.LogFormat == "json" {
