@@ -174,7 +174,7 @@ func (h *Home) tidy() error {
 }
 
 // Current is the version that `current` leads to, checked as Load does. ErrCurrent if there is no link, or one that leads
-// nowhere or out of this home's versions.
+// nowhere or out of this home's versions. With an error, too, it has its Tag if the link names one.
 func (h *Home) Current() (Version, error) {
 	tag, err := h.current()
 	if err != nil {

@@ -56,6 +56,9 @@ func do(ctx context.Context, h *Home, what, from, sum string) error {
 		return h.Switch(Genesis)
 	case "remove":
 		return h.Remove("v1.2.2")
+	case "folder":
+		_, err := h.Stage(ctx, Request{Tag: "v1.2.2", Folder: filepath.Join(filepath.Dir(h.dir), "elsewhere")}, nil)
+		return err
 	}
 	_, err := h.Stage(ctx, Request{Tag: "v1.2.2", Source: from, SHA256: sum}, nil)
 	return err
@@ -95,6 +98,7 @@ func TestKilled(t *testing.T) {
 		"switch":       {"switch", staged, Genesis, "v1.2.2", 4},
 		"switch back":  {"back", func(t *testing.T, h *Home) { staged(t, h); must(t, h.Switch("v1.2.2")) }, "v1.2.2", Genesis, 4},
 		"remove":       {"remove", staged, Genesis, Genesis, 4},
+		"a folder":     {"folder", elsewhere, "v1.2.2", "v1.2.2", 4},
 		"stage":        {"stage", ensured, Genesis, Genesis, 20},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -167,6 +171,21 @@ func staged(t *testing.T, h *Home) {
 	t.Helper()
 	ensured(t, h)
 	version(t, h, "v1.2.2")
+}
+
+// elsewhere makes a version beside the home, and the current one a link to another that was there before.
+func elsewhere(t *testing.T, h *Home) {
+	t.Helper()
+	ensured(t, h)
+	for _, name := range []string{"elsewhere", "before"} {
+		dir := filepath.Join(filepath.Dir(h.dir), name)
+		write(t, filepath.Join(dir, "nodeos"), nodeos("v1.2.2"), 0o755)
+		write(t, filepath.Join(dir, runName), []byte("[node]\nbinary = \"nodeos\"\n"), 0o644)
+		if name == "before" {
+			must(t, os.Symlink(dir, h.folder("v1.2.2")))
+		}
+	}
+	must(t, h.Switch("v1.2.2"))
 }
 
 func must(t *testing.T, err error) {

@@ -71,6 +71,9 @@ var besideEndings = []string{".sha256", ".sha256sum", ".sha512", ".md5", ".asc",
 func choose(assets []releaseAsset, pattern string) (releaseAsset, error) {
 	var names, fit []string
 	var chosen releaseAsset
+	if err := CheckAsset(pattern); err != nil {
+		return chosen, err
+	}
 	for _, a := range assets {
 		names = append(names, a.Name)
 		ok := pattern == a.Name

@@ -2,6 +2,7 @@ package versions
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -182,7 +183,7 @@ func TestLocate(t *testing.T) {
 	}
 	for source, want := range good {
 		p, err := h.locate(source, "v1.2.2")
-		if err != nil {
+		if err := errors.Join(err, CheckSource(source)); err != nil {
 			t.Error(err)
 			continue
 		}
@@ -194,5 +195,6 @@ func TestLocate(t *testing.T) {
 		"https://example.org/{what}", "s3://bucket/x", "github.com", "https://exa mple.org/x", "{}"} {
 		_, err := h.locate(source, "v1.2.2")
 		wantKind(t, err, ErrSource, "a source is")
+		wantKind(t, CheckSource(source), ErrSource)
 	}
 }

@@ -31,6 +31,9 @@ type Request struct {
 	Tag string
 	// Source is where it comes from if it is not there: see docs/reference/versions.md. "": it must be there.
 	Source string
+	// Folder is one elsewhere that has the version, with a run.toml: versions/<tag> becomes a link to it, instead of fetching
+	// anything. An absolute path, or "". It does not count where versions/<tag> is a folder itself.
+	Folder string
 	SHA256 string // of the asset, 64 hex digits; "": what the release or a checksum file beside it says
 	// Asset is which of a release's: a name or a pattern as of path.Match, with placeholders. "": the only one that may be it.
 	Asset string
@@ -102,7 +105,12 @@ func (h *Home) Stage(ctx context.Context, req Request, progress func(done, total
 		return Staged{}, err
 	}
 	defer unlock()
-	if _, err := os.Stat(h.folder(req.Tag)); err == nil {
+	if req.Folder != "" {
+		if err := h.adopt(ctx, req); err != nil {
+			return Staged{}, err
+		}
+	}
+	if _, err := os.Lstat(h.folder(req.Tag)); err == nil {
 		s, err := h.there(ctx, req)
 		if err == nil { // a kill may have come before that
 			(&download{h: h, dir: h.downloads(req.Tag)}).discard()
@@ -113,6 +121,52 @@ func (h *Home) Stage(ctx context.Context, req Request, progress func(done, total
 		return Staged{}, err
 	}
 	return h.install(ctx, req, report(progress).every())
+}
+
+// adopt makes a link to a folder elsewhere, once it is what it says.
+func (h *Home) adopt(ctx context.Context, req Request) error {
+	path := h.folder(req.Tag)
+	switch to, err := os.Readlink(path); {
+	case errors.Is(err, unix.EINVAL), err == nil && to == req.Folder:
+		return nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return broken(path, err)
+	}
+	if !filepath.IsAbs(req.Folder) {
+		return problem(ErrSource, "write a full path", "the folder %q of version %s is no full path", req.Folder, req.Tag)
+	}
+	v, err := load(req.Folder, req.Tag)
+	if err != nil {
+		return err
+	}
+	if v.Binary != "" {
+		if _, err := h.ask(ctx, v.Binary, req.Tag); err != nil {
+			return err
+		}
+	}
+	unlock, err := h.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	fresh := h.staging(req.Tag)
+	if err := os.RemoveAll(fresh); err != nil {
+		return broken(fresh, err)
+	}
+	h.step("remove the staging folder")
+	if err := os.Symlink(req.Folder, fresh); err != nil {
+		return broken(fresh, err)
+	}
+	h.step("link the folder")
+	if err := os.Rename(fresh, path); err != nil {
+		return broken(path, err)
+	}
+	h.step("rename to " + req.Tag)
+	if err := durable.Sync(h.versions()); err != nil {
+		return broken(h.versions(), err)
+	}
+	h.step("sync versions")
+	return nil
 }
 
 // there is Stage for a folder that is there.
