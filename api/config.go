@@ -16,10 +16,10 @@ type ClusterConfig struct {
 	Producers   []string `json:"producers"`
 	Slots       uint64   `json:"slots"` // how far past the slot now the lease reaches
 	Maintenance bool     `json:"maintenance"`
-	Overlay     string   `json:"overlay"`    // lines of config.ini for every node, private keys masked
-	RolledOut   bool     `json:"rolled_out"` // a rollout has brought the overlay to all
-	Waiting     []string `json:"waiting"`    // members whose node waits for a rollout of its configuration
-	TakeOver    bool     `json:"take_over"`  // after a rollout the member that was restarted last takes production over
+	Overlay     string   `json:"overlay"`   // lines of config.ini for every node, private keys masked
+	Pending     bool     `json:"pending"`   // the overlay is not with all nodes yet
+	Waiting     []string `json:"waiting"`   // members whose node waits for a rollout of its configuration
+	TakeOver    bool     `json:"take_over"` // after a rollout the member that was restarted last takes production over
 }
 
 // ConfigSet answers PATCH /cluster/config.
@@ -31,7 +31,7 @@ type ConfigSet struct {
 func (s *Server) config() ClusterConfig {
 	state, _ := s.cfg.Cluster.View()
 	c := state.Cluster
-	v := ClusterConfig{c.Name, c.ChainID, append([]string{}, c.Producers...), c.Slots, c.Maintenance, masked(c.Overlay), c.Proven == nil, []string{}, c.TakeOver}
+	v := ClusterConfig{c.Name, c.ChainID, append([]string{}, c.Producers...), c.Slots, c.Maintenance, masked(c.Overlay), c.Proven != nil, []string{}, c.TakeOver}
 	for _, id := range state.MemberIDs() {
 		if state.Homes[id].Runs.Offers != "" {
 			v.Waiting = append(v.Waiting, id)

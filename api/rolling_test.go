@@ -399,7 +399,7 @@ func TestOverlay(t *testing.T) {
 	w.apply(t, fsm.PutHome{Member: "b", Runs: fsm.Runs{Offers: "c2"}})
 	var c ClusterConfig
 	ask(t, srv, http.MethodGet, "/cluster/config", "", &c)
-	if c.Overlay != "max-clients = 9\n\t# note\n" || !c.TakeOver || c.RolledOut || strings.Join(c.Waiting, " ") != "b" || set.Config.Overlay != c.Overlay {
+	if c.Overlay != "max-clients = 9\n\t# note\n" || !c.TakeOver || !c.Pending || strings.Join(c.Waiting, " ") != "b" || set.Config.Overlay != c.Overlay {
 		t.Errorf("%+v", c)
 	}
 	// Whatever got there by another way shows no key.
@@ -409,7 +409,7 @@ func TestOverlay(t *testing.T) {
 		t.Errorf("%q", c.Overlay)
 	}
 	ask(t, srv, http.MethodPatch, "/cluster/config", `{"overlay":""}`, &set)
-	if set.Config.Overlay != "" || !set.Config.RolledOut || !set.Config.TakeOver {
+	if set.Config.Overlay != "" || set.Config.Pending || !set.Config.TakeOver {
 		t.Errorf("%+v", set)
 	}
 }

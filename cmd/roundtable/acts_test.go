@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -115,6 +117,47 @@ func TestActs(t *testing.T) {
 	s.run("operations cancel 123")
 	s.run("operation cancel 124")
 
+	stopping := exampleUpgrade()[2].(api.Operation)
+	stopping.Canceling, stopping.Message = true, "switch b (1 of 3); it stops after that, canceled"
+	f.answer("DELETE /cluster/operations/70", http.StatusAccepted, stopping)
+	s.run("operations cancel 70")
+
+	f.answer("POST /cluster/restart", http.StatusAccepted, api.Started{Operation: "130"})
+	f.answer("POST /cluster/upgrade", http.StatusAccepted, api.Started{Operation: "131"})
+	f.answer("POST /cluster/rollout", http.StatusConflict, `{"error":{"code":"rollout.refused","message":"the rollout is not begun: no member has a configuration that it does not run","hint":"change one first"}}`)
+	s.run("restart --member d")
+	s.run("restart d --limit 5m --queue 1h")
+	s.run("restart --rolling --output json")
+	s.run("restart")
+	s.run("restart d --rolling")
+	s.run("restart d --member e")
+	s.run("restart d --limit soon")
+	s.run("rollout")
+	s.run("rollout --limit 5m --queue 30m")
+	s.run("upgrade v1.2.3")
+	s.run("upgrade v1.2.3 --yes")
+	s.run("upgrade v1.2.3 --yes --at-block 412345678 --hard-fork --members a,b --limit 20m --queue 2d")
+	s.run("upgrade v1.2.3 -y --row eosio//global//flag=a/b=c --undo all --snapshot --sha256 ab12")
+	s.run("upgrade v1.2.3 -y --feature BLS_PRIMITIVES2")
+	s.run("upgrade v1.2.3 -y --row eosio/global=1")
+	s.run("upgrade")
+
+	pending := config
+	pending.Overlay, pending.Pending, pending.TakeOver, pending.Waiting = "max-clients = 9\n# two\n", true, true, []string{"a", "b"}
+	file := filepath.Join(t.TempDir(), "overlay.ini")
+	if err := os.WriteFile(file, []byte("max-clients = 9\r\n# two\r\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.on("PATCH /cluster/config", api.ConfigSet{Index: 87, Config: pending})
+	f.on("GET /cluster/config", pending)
+	s.run("config set --overlay " + file)
+	s.run("config set --take-over=false slots=6")
+	s.run("config set --overlay /nowhere/overlay.ini")
+	s.run("config set")
+	s.run("config set take_over=true")
+	s.run("config get")
+	s.run("config get overlay")
+
 	f.on("GET /cluster/tokens", []api.Token{
 		{ID: "k1", Name: "alice", Role: "admin", Created: "2026-11-20T12:00:00.000Z", Actor: "local:0"}, {ID: "k2", Name: "ops", Role: "operate", Created: "2026-11-21T11:00:00.000Z", Expires: "2026-12-21T11:00:00.000Z", Actor: "token:alice"},
 		{ID: "k3", Name: "ops", Role: "read", Created: "2026-10-21T11:00:00.000Z", Expires: "2026-11-21T11:00:00.000Z", Actor: "token:alice"},
@@ -134,7 +177,7 @@ func TestActs(t *testing.T) {
 
 	f.on("GET /version", api.Version{Version: "v0.1.0", Go: "go1.26", EntryVersion: 2})
 	s.run("version --output json")
-	golden(t, "acts", goVersion.ReplaceAllString(s.text.String(), "GOVERSION"))
+	golden(t, "acts", goVersion.ReplaceAllString(strings.ReplaceAll(s.text.String(), file, "FILE"), "GOVERSION"))
 	if strings.Count(s.text.String(), "S3cret") != 1 {
 		t.Error("the token shows more often than when it is made")
 	}

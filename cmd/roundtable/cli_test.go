@@ -137,6 +137,10 @@ func exampleMembers() []api.Member {
 		}
 		members = append(members, m)
 	}
+	hash := strings.Repeat("0123456789abcdef", 4)
+	members[0].Home = &api.Home{Tag: "v1.2.3", RunsTag: "v1.2.2", RunsConfig: hash}
+	members[1].Home = &api.Home{RunsTag: "v1.2.3", RunsConfig: hash, Offers: "fedcba9876543210"}
+	members[2].Home = &api.Home{RunsTag: "genesis", RunsConfig: hash, Offers: "fedcba9876543210", Refused: "fedcba9876543210"}
 	members[0].Role, members[0].Leader, members[0].Paused = api.RoleHolder, true, false
 	w := &members[3]
 	w.Role, w.Node, w.Fit, w.Reason, w.Head, w.LIB, w.Peers, w.NodeVersion, w.Fence, w.P2P, w.Paused = api.RoleWitness, "none", false, "is a witness: it has no node", api.Block{}, 0, 0, "", "", "", false
@@ -145,7 +149,7 @@ func exampleMembers() []api.Member {
 
 func exampleOperation() api.Operation {
 	return api.Operation{
-		ID: "123", Kind: "handoff", From: "a", To: "b", When: "safe", By: "c", Outcome: fsm.Running, Step: fsm.StepStop, Started: "2026-11-21T12:00:00.000Z", Seconds: 1.25,
+		ID: "123", Kind: "handoff", From: "a", To: "b", When: "safe", By: "c", Outcome: fsm.Running, Step: fsm.StepStop, Percent: 40, Message: "stop at a", Started: "2026-11-21T12:00:00.000Z", Seconds: 1.25,
 		Steps: []api.Step{
 			{Name: fsm.StepValidate, Since: "2026-11-21T12:00:00.000Z", Seconds: 0.004},
 			{Name: fsm.StepAwait, Assignee: "a", Since: "2026-11-21T12:00:00.004Z", Seconds: 1.2},
@@ -156,7 +160,7 @@ func exampleOperation() api.Operation {
 
 func doneOperation() api.Operation {
 	o := exampleOperation()
-	o.Outcome, o.Step, o.Ended = fsm.Done, "", "2026-11-21T12:00:01.250Z"
+	o.Outcome, o.Step, o.Ended, o.Percent, o.Message = fsm.Done, "", "2026-11-21T12:00:01.250Z", 100, "done"
 	return o
 }
 
@@ -336,7 +340,7 @@ func TestHandoffWait(t *testing.T) {
 	t.Run("still running", func(t *testing.T) {
 		f.on("GET /cluster/operations/123", exampleOperation())
 		code, _, errs := command("handoff", "--wait", "--timeout", "500ms", "--server", f.URL)
-		if code != exitTimeout || !strings.Contains(errs, "operation 123 has not ended within 500ms: it is at step \"stop\"") || !strings.Contains(errs, "hint: look again") {
+		if code != exitTimeout || !strings.Contains(errs, "operation 123 has not ended within 500ms: stop at a") || !strings.Contains(errs, "hint: look again") {
 			t.Errorf("exit %d: %s", code, errs)
 		}
 	})

@@ -54,7 +54,7 @@ func (a *app) completeOperations(cmd *cobra.Command, args []string, _ string) ([
 	var list []api.Operation
 	return a.complete(cmd, args, "/cluster/operations", &list, func() (words []string) {
 		for _, o := range list {
-			words = append(words, cobra.CompletionWithDesc(o.ID, o.Kind+" to "+o.To+", "+string(o.Outcome)))
+			words = append(words, cobra.CompletionWithDesc(o.ID, o.Kind+" "+aim(o)+", "+string(o.Outcome)))
 		}
 		return words
 	})

@@ -12,7 +12,9 @@ import (
 func TestCompletion(t *testing.T) {
 	noLeaks(t)
 	f := newFakeAPI(t)
-	f.on("GET /cluster/members", exampleMembers())
+	list := exampleMembers()
+	list[0].Home, list[1].Home = &api.Home{Tag: "v1.2.2", RunsTag: "genesis"}, &api.Home{RunsTag: "v1.2.2"}
+	f.on("GET /cluster/members", list)
 	f.on("GET /cluster/operations", []api.Operation{exampleOperation()})
 	f.on("GET /cluster/tokens", []api.Token{{ID: "k1", Name: "alice", Role: "admin"}})
 	file := configHome(t)
@@ -23,11 +25,16 @@ func TestCompletion(t *testing.T) {
 		"handoff a ":                      ":4\n",
 		"handoff --to ":                   members,
 		"members remove ":                 members,
+		"restart ":                        members,
+		"restart --member ":               members,
+		"upgrade ":                        "genesis\nv1.2.2\n:4\n",
+		"upgrade v1 --undo ":              "member\nall\n:4\n",
+		"upgrade v1 --members ":           members,
 		"members set ":                    members,
 		"maintenance on --member ":        members,
 		"maintenance o":                   "on\noff\n:4\n",
 		"leader transfer --to ":           members,
-		"operations cancel ":              "123\thandoff to b, running\n:4\n",
+		"operations cancel ":              "123\thandoff a -> b (safe), running\n:4\n",
 		"token revoke ":                   "k1\talice, admin\n:4\n",
 		"token create x --role ":          "read\noperate\nadmin\n:4\n",
 		"status --output ":                "table\njson\nyaml\n:4\n",

@@ -175,24 +175,33 @@ func (f *follower) take(kind, id, data string) error {
 	return nil
 }
 
-// learn adds the other members to those that can be asked, once. A socket is asked without a token, which they would want.
+// learn adds the other members to those that can be asked, once.
 func (f *follower) learn(ctx context.Context, s *server) {
-	if f.learned || s.local {
-		return
+	if !f.learned {
+		f.servers, f.learned = f.withMembers(ctx, f.servers, s)
+	}
+}
+
+// withMembers adds the other members of a server's cluster to a list of servers; learned says that they are known. A socket is asked
+// without a token, which they would want.
+func (a *app) withMembers(ctx context.Context, list []*server, s *server) (all []*server, learned bool) {
+	if s.local {
+		return list, false
 	}
 	var members []api.Member
 	r, err := s.send(ctx, http.MethodGet, "/cluster/members", "", nil)
 	if err != nil || json.Unmarshal(r.body, &members) != nil {
-		return // the servers that were named must do
+		return list, false // the servers that were named must do
 	}
-	f.learned = true
+	all = slices.Clone(list)
 	for _, m := range members {
 		other, err := parseServer(m.API, false)
 		known := func(o *server) bool { return o.name == other.name }
-		if err != nil || other.local || s.token != "" && !private(other.base) || slices.ContainsFunc(f.servers, known) {
+		if err != nil || other.local || s.token != "" && !private(other.base) || slices.ContainsFunc(all, known) {
 			continue
 		}
 		other.client, other.token = s.client, s.token
-		f.servers = append(f.servers, other)
+		all = append(all, other)
 	}
+	return all, true
 }

@@ -1,12 +1,7 @@
 package main
 
 import (
-	"context"
-	"net/http"
-
 	"github.com/spf13/cobra"
-
-	"roundtable/api"
 )
 
 func (a *app) handoffCommand() *cobra.Command {
@@ -27,21 +22,7 @@ func (a *app) handoffCommand() *cobra.Command {
 			if when != "safe" && when != "now" {
 				return usagef("safe waits for the gap after our window, now does not", "--when must be safe or now, not %q", when)
 			}
-			ctx, stop := interruptible(cmd)
-			defer stop()
-			ctx, cancel := context.WithTimeout(ctx, a.flags.timeout)
-			defer cancel()
-			var started api.Started
-			raw, err := a.call(ctx, http.MethodPost, "/cluster/handoff", map[string]string{"to": to, "when": when}, &started)
-			if err != nil {
-				return unknown(err, "whether the handoff was started", "look with: roundtable operations")
-			}
-			if !a.flags.wait {
-				return a.show(raw, func(w *printer) {
-					w.line("operation %s started; follow it with: roundtable operations %s", started.Operation, started.Operation)
-				})
-			}
-			return a.follow(ctx, started.Operation, a.flags.timeout)
+			return a.begin(cmd, "/cluster/handoff", map[string]string{"to": to, "when": when})
 		},
 	}))
 	cmd.Flags().StringVar(&to, "to", "", "the member that is to produce; default: the best fit standby")

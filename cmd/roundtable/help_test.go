@@ -141,7 +141,7 @@ func TestReference(t *testing.T) {
 var mention = regexp.MustCompile(`\broundtable ([a-z]+)(?: ([a-z]+))?`)
 
 // prose are words that follow "roundtable" in a sentence.
-var prose = strings.Fields("is binary process manager managers command commands program before cluster owns")
+var prose = strings.Fields("sets may can must is binary process manager managers command commands program before cluster owns")
 
 // TestNamedCommands: what the messages and hints of the whole program tell an operator to type exists.
 func TestNamedCommands(t *testing.T) {

@@ -27,9 +27,9 @@ func (a *app) membersCommand() *cobra.Command {
 				w.line("")
 				rows := [][]any{}
 				for _, m := range list {
-					rows = append(rows, []any{m.ID, dash(m.API), dash(m.Raft), dash(m.P2P), settings(m), dash(m.Fence), dash(m.Version), dash(m.NodeVersion), since(m.Started, a.now())})
+					rows = append(rows, []any{m.ID, dash(m.API), dash(m.Raft), dash(m.P2P), settings(m), dash(m.Fence), dash(m.Version), dash(m.NodeVersion), runs(m.Home), since(m.Started, a.now())})
 				}
-				w.table([]string{"member", "api", "raft", "p2p", "set", "fence", "version", "nodeos", "started"}, rows)
+				w.table([]string{"member", "api", "raft", "p2p", "set", "fence", "version", "nodeos", "runs", "started"}, rows)
 			})
 		},
 	})
@@ -38,6 +38,32 @@ func (a *app) membersCommand() *cobra.Command {
 		a.voteCommand("demote", "Take a member's vote in the raft group", "Takes a member's vote: it follows, and may still hold the lease. The cluster then survives fewer losses.", "nonvoter"))
 	return cmd
 }
+
+// runs is which version and configuration a member's node runs, and what it is to run or waits for beside.
+func runs(h *api.Home) any {
+	if h == nil {
+		return "-"
+	}
+	text, wants := dash(h.RunsTag), false
+	if h.Tag != "" && h.Tag != h.RunsTag {
+		text, wants = text+" -> "+h.Tag, true
+	}
+	if h.RunsConfig != "" {
+		text += ", config " + short8(h.RunsConfig)
+	}
+	switch {
+	case h.Offers != "" && h.Offers == h.Refused:
+		return red(text + ", " + short8(h.Offers) + " failed")
+	case h.Offers != "":
+		return yellow(text + ", " + short8(h.Offers) + " waits")
+	case wants:
+		return yellow(text)
+	}
+	return text
+}
+
+// short8 is enough of a hash to tell it from others.
+func short8(hash string) string { return hash[:min(len(hash), 8)] }
 
 // settings is what an operator set on a member.
 func settings(m api.Member) any {

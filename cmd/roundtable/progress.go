@@ -4,45 +4,55 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"roundtable/api"
-	"roundtable/fsm"
 )
 
 // pollTime is how often something that is waited for is looked at.
 const pollTime = 150 * time.Millisecond
 
-// progress shows what is waited for: on a terminal in one line that lives, elsewhere a line when something is new.
+// progress shows what is waited for: on a terminal in lines that live, elsewhere a line when something is new.
 type progress struct {
 	w     *printer
 	began time.Time
 	shown string
+	below int // lines that live below the first
 }
 
 func (a *app) progress() *progress { return &progress{w: a.err, began: a.now()} }
 
-// live reports that there is a line that lives.
+// live reports that there are lines that live.
 func (p *progress) live() bool { return p.w.width > 0 }
 
-// say shows what is being waited for now.
-func (p *progress) say(now time.Time, text string) {
+// mostBelow bounds the lines that live: more than the terminal has could not be taken away again.
+const mostBelow = 16
+
+// say shows what is being waited for now; the lines below it are for a terminal only.
+func (p *progress) say(now time.Time, text string, below ...string) {
 	switch {
 	case p.live():
+		p.clear()
+		below = below[:min(len(below), mostBelow)]
 		seconds := fmt.Sprintf("  %.1f s", now.Sub(p.began).Seconds())
-		line := printable(text)
-		if room := p.w.width - len(seconds) - 1; len([]rune(line)) > room {
-			line = string([]rune(line)[:max(room, 0)])
+		fmt.Fprintf(p.w, "%s%s", p.w.text(yellow(p.cut(text, len(seconds)+1))), seconds)
+		for _, line := range below {
+			fmt.Fprintf(p.w, "\r\n%s", p.cut(line, 1))
 		}
-		fmt.Fprintf(p.w, "\r\x1b[K%s%s", p.w.text(yellow(line)), seconds)
+		p.below = len(below)
 	case text != p.shown:
 		p.w.line("%s", text)
 	}
 	p.shown = text
+}
+
+// cut shortens a line so that it does not reach the terminal's edge, from which so many columns are to be left.
+func (p *progress) cut(line string, left int) string {
+	line = printable(line)
+	if room := p.w.width - left; len([]rune(line)) > room {
+		line = string([]rune(line)[:max(room, 0)])
+	}
+	return line
 }
 
 // keep writes a line that stays.
@@ -51,14 +61,19 @@ func (p *progress) keep(format string, args ...any) {
 	p.w.line(format, args...)
 }
 
-// clear takes the living line away.
+// clear takes the living lines away.
 func (p *progress) clear() {
-	if p.live() {
-		fmt.Fprint(p.w, "\r\x1b[K")
+	if !p.live() {
+		return
 	}
+	if p.below > 0 {
+		fmt.Fprintf(p.w, "\x1b[%dA", p.below)
+	}
+	p.below = 0
+	fmt.Fprint(p.w, "\r\x1b[J")
 }
 
-// await looks again and again until look is done, has an error that is final, or ctx ends, whose length is timeout. look
+// await looks again and again until look is done, has an error that is final, or ctx ends, whose length is timeout if it has one. look
 // shows how far it is, and returns what is missing still, for the message when it is too late.
 func (a *app) await(ctx context.Context, timeout time.Duration, what, hint string, look func(context.Context, *progress) (missing string, done bool, err error)) error {
 	p := a.progress()
@@ -86,66 +101,18 @@ func (a *app) await(ctx context.Context, timeout time.Duration, what, hint strin
 	}
 }
 
-// follow shows an operation's steps until it ends; its outcome is the command's. A server that does not answer for a while
-// is no reason to give up: the operation may just be moving the leadership, or that server may be the one that is replaced.
-func (a *app) follow(ctx context.Context, id string, timeout time.Duration) error {
-	if a.flags.output == "table" {
-		a.out.line("operation %s started", id)
-	}
-	var o api.Operation
-	var raw []byte
-	shown := 0
-	err := a.await(ctx, timeout, "operation "+id, "look again with: roundtable operations "+id, func(ctx context.Context, p *progress) (string, bool, error) {
-		var now api.Operation
-		answer, err := a.call(ctx, http.MethodGet, operationPath(id), nil, &now)
-		if err != nil {
-			return err.Error(), false, nil //nolint:nilerr // it is told, and asked again
-		}
-		o, raw = now, answer
-		ended := len(o.Steps)
-		if p.live() && o.Outcome == fsm.Running {
-			ended-- // the current one is in the line that lives
-		}
-		for ; shown < ended; shown++ {
-			step := o.Steps[shown]
-			p.keep("%s  %s  %s", clock(step.Since), step.Name, firstOf(step.Assignee, "(leader)"))
-		}
-		if p.live() && o.Step != "" {
-			p.say(a.now(), o.Kind+" "+id+": "+o.Step)
-		}
-		return "it is at step " + strconv.Quote(o.Step), o.Outcome != fsm.Running, nil
-	})
-	if err != nil {
-		return err
-	}
-	return a.outcome(o, raw)
-}
-
-// outcome reports how an operation ended.
-func (a *app) outcome(o api.Operation, raw []byte) error {
-	if err := a.show(raw, func(w *printer) {
-		if o.Outcome == fsm.Done {
-			w.line("%s %s done: %s -> %s in %.2f s", o.Kind, o.ID, o.From, o.To, o.Seconds)
-		}
-	}); err != nil {
-		return err
-	}
-	if o.Outcome == fsm.Done {
-		return nil
-	}
-	step := ""
-	if n := len(o.Steps); n > 0 {
-		step = fmt.Sprintf(" at step %q", o.Steps[n-1].Name)
-	}
-	return &failure{exitFailed, fmt.Sprintf("%s %s %s%s: %s", o.Kind, o.ID, o.Outcome, step, o.Reason), "see: roundtable status"}
-}
-
 // waits adds --wait and --timeout to a command whose change takes effect by and by.
-func (a *app) waits(cmd *cobra.Command) *cobra.Command {
+func (a *app) waits(cmd *cobra.Command) *cobra.Command { return a.waitsUpTo(cmd, 5*time.Minute) }
+
+// waitsUpTo is waits with another length of time where none is given.
+func (a *app) waitsUpTo(cmd *cobra.Command, timeout time.Duration) *cobra.Command {
 	cmd.Flags().BoolVar(&a.flags.wait, "wait", false, "wait until it is so, showing how far it is; the exit code tells the outcome")
-	cmd.Flags().DurationVar(&a.flags.timeout, "timeout", 5*time.Minute, "how long to wait; what was started goes on after it")
+	cmd.Flags().DurationVar(&a.flags.timeout, "timeout", timeout, "how long to wait; what was started goes on after it")
 	prepare := cmd.PreRunE
 	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		if !cmd.Flags().Changed("timeout") { // the commands share one variable
+			a.flags.timeout = timeout
+		}
 		if a.flags.timeout <= 0 {
 			return usagef("such as --timeout 30s", "--timeout must be more than 0, not %s", a.flags.timeout)
 		}

@@ -146,7 +146,11 @@ func roundLine(r api.Round) string {
 }
 
 func operationLine(o api.Operation) string {
-	return fmt.Sprintf("%s %s: %s -> %s (%s), at %q for %.1f s in all", o.Kind, o.ID, o.From, o.To, o.When, o.Step, o.Seconds)
+	percent := ""
+	if len(o.Members) > 0 {
+		percent = fmt.Sprintf("%d %%, ", o.Percent)
+	}
+	return fmt.Sprintf("%s %s, %s: %s, %sfor %.1f s in all", o.Kind, o.ID, aim(o), doing(o), percent, o.Seconds)
 }
 
 // printMembers shows how the members are. Whole: all that there is to say, however wide.

@@ -168,7 +168,7 @@ func TestProgress(t *testing.T) {
 	if code != exitDone {
 		t.Fatalf("exit %d: %s", code, shown)
 	}
-	if got := len(regexp.MustCompile("\r\x1b\\[K\x1b\\[33mhandoff 123: stop\x1b\\[0m  \\d\\.\\d s").FindAllString(shown, -1)); got != 2 {
+	if got := len(regexp.MustCompile("\r\x1b\\[J\x1b\\[33mhandoff 123: stop at a\x1b\\[0m  \\d\\.\\d s").FindAllString(shown, -1)); got != 2 {
 		t.Errorf("the line that lives came %d times: %q", got, shown)
 	}
 	// What a terminal is left with: a line that lives is overwritten.
