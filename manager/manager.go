@@ -274,7 +274,7 @@ func (m *manager) openCluster(ctx context.Context) error {
 func (m *manager) openAPI(listener net.Listener) (stopping func(), err error) {
 	conf := api.Config{
 		Self: m.cfg.Manager.ID, Version: m.opts.Version, Cluster: m.cluster, Control: m.control, Now: m.opts.Now, Log: m.log.With(logkey.Part, "api"),
-		Client: m.client(), Sandbox: m.cfg.Sandbox,
+		Client: m.client(), Sandbox: m.cfg.Sandbox, Overlay: checkOverlay,
 	}
 	if m.keeper != nil {
 		conf.CAs, conf.Authority, conf.Certificate, conf.Handshakes = m.keeper.CAs, authority{m}, m.certificate, m.keeper.Refused
