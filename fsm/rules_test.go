@@ -26,7 +26,7 @@ func TestRules(t *testing.T) {
 	for _, table := range []struct {
 		name  string
 		rules []rule
-	}{{"lease", leaseRules}, {"member", memberRules}, {"cluster", clusterRules}, {"round", roundRules}, {"operation", operationRules}, {"access", accessRules}} {
+	}{{"lease", leaseRules}, {"member", memberRules}, {"cluster", clusterRules}, {"round", roundRules}, {"operation", operationRules}, {"access", accessRules}, {"start rolling", startRules}, {"turn", turnRules}, {"report", reportRules}, {"finish", finishRules}, {"cancel", cancelRules}, {"home", homeRules}} {
 		for _, r := range table.rules {
 			t.Run(table.name+"/"+r.name, func(t *testing.T) {
 				s := r.on(t)
