@@ -116,9 +116,8 @@ func says(rows []json.RawMessage, want fsm.TableRow) (bool, string, error) {
 		return false, "", fmt.Errorf("manager: the rows of %s have no field %q", want.Table, want.Field)
 	}
 	value := string(raw)
-	var text string
-	if json.Unmarshal(raw, &text) == nil {
-		value = text
+	if text := new(string); raw[0] == '"' && json.Unmarshal(raw, text) == nil {
+		value = *text
 	}
 	return value == want.Value, fmt.Sprintf("%s is %.80q", want.Field, value), nil
 }
