@@ -78,15 +78,8 @@ func openHome(c *config.Config, settings node.Settings, alarm func(name, subject
 	h.finalizers.Store(&[]string{})
 	h.peers.Store(&[]string{})
 	var err error
-	h.versions, err = versions.Open(versions.Config{Dir: c.Manager.Home, Version: func(ctx context.Context, path string) (string, error) {
-		v, err := node.ReadVersion(ctx, path)
-		return v.String(), err
-	}})
-	if err == nil {
-		err = h.versions.Ensure()
-	}
-	if err != nil {
-		return nil, hinted(err)
+	if h.versions, err = layOut(c.Manager.Home); err != nil {
+		return nil, err
 	}
 	if h.configs, err = openConfigs(filepath.Join(c.Manager.Home, configsName)); err != nil {
 		return nil, err

@@ -213,7 +213,7 @@ func (a *app) found(l layout) error {
 	if err := manager.PermitFounding(home); err != nil {
 		return err
 	}
-	if err := durable.Create(filepath.Join(home, "config.toml"), m.render()); err != nil { // last: now it is a home
+	if err := m.complete(); err != nil {
 		return err
 	}
 	a.say("%s is the home of %s, the first member of cluster %s. Others reach it at %s.", home, m.id, m.cluster, m.advertise)

@@ -25,6 +25,11 @@ func tree(t *testing.T, dir string) map[string]string {
 		if err != nil || d.IsDir() {
 			return err
 		}
+		rel, _ := filepath.Rel(dir, path)
+		if d.Type() == fs.ModeSymlink {
+			all[rel], err = os.Readlink(path)
+			return err
+		}
 		info, err := d.Info()
 		if err != nil {
 			return err
@@ -33,7 +38,6 @@ func tree(t *testing.T, dir string) map[string]string {
 			t.Errorf("%s has mode %o", path, info.Mode().Perm())
 		}
 		text, err := os.ReadFile(path)
-		rel, _ := filepath.Rel(dir, path)
 		all[rel] = string(text)
 		return err
 	})
@@ -86,6 +90,9 @@ func TestInitFounder(t *testing.T) {
 	if tree(t, home)["found"] == "" {
 		t.Error("no permission to found the cluster")
 	}
+	if held := tree(t, home); held["current"] != "versions/genesis" || !strings.Contains(held["versions/genesis/run.toml"], "genesis") {
+		t.Errorf("the first version: current leads to %q, run.toml says %q", held["current"], held["versions/genesis/run.toml"])
+	}
 	var tokens []fsm.Token
 	if err := json.Unmarshal([]byte(tree(t, home)["tokens.json"]), &tokens); err != nil || len(tokens) != 3 {
 		t.Fatalf("%v %v", tokens, err)
@@ -113,6 +120,30 @@ func TestInitFounder(t *testing.T) {
 	}
 	if d := cmp.Diff(before, tree(t, home)); d != "" {
 		t.Errorf("again: %s", d)
+	}
+}
+
+// TestInitShowsHowToUpgrade: the section that config.toml shows is one, as soon as it is no comment any more.
+func TestInitShowsHowToUpgrade(t *testing.T) {
+	home := filepath.Join(t.TempDir(), "m1")
+	done(t, "init", "--home", home, "--id", "m1", "--cluster", "prod", "--producers", "bp", "--advertise", "h1", "--nodeos", "/bin/true", "--key-file", keyFile(t, 0o600))
+	file := filepath.Join(home, "config.toml")
+	before, after, found := strings.Cut(contentOf(t, file), "# [upgrade]\n")
+	section, rest, _ := strings.Cut(after, "\n\n")
+	if !found || rest == "" {
+		t.Fatalf("no section:\n%s", contentOf(t, file))
+	}
+	text := before + "[upgrade]\n" + strings.ReplaceAll("\n"+section, "\n# ", "\n") + "\n\n" + rest
+	plant(t, file, text)
+	if err := os.WriteFile(filepath.Join(home, "before-upgrade"), []byte("#!/bin/sh\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(file, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u := c.Upgrade; !u.AutoInstall || u.Source == "" || u.Asset == "" || u.Rollout != config.RolloutManual || u.Hook != filepath.Join(home, "before-upgrade") {
+		t.Errorf("%+v", u)
 	}
 }
 
@@ -233,6 +264,9 @@ func TestInitAll(t *testing.T) {
 		if id != "m1" && (whole[id+"/tls/ca.key"] != "" || whole[id+"/tokens.json"] != "" || whole[id+"/tls/gossip.key"] != whole["m1/tls/gossip.key"]) {
 			t.Errorf("%s has what is the founder's, or another gossip key", id)
 		}
+	}
+	if whole["w/current"] != "" || whole["m2/current"] != "versions/genesis" {
+		t.Errorf("versions: of the witness %q, of another %q", whole["w/current"], whole["m2/current"])
 	}
 	if whole["m1/keys"] == "" || whole["m1/keys"] != whole["m2/keys"] || whole["m1/genesis.json"] != whole["m2/genesis.json"] || whole["w/keys"] != "" {
 		t.Error("the demo chain's key or genesis is not in both homes with a node, or in the witness'")

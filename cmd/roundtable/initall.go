@@ -69,7 +69,7 @@ func (a *app) layOutAll(l layout) error {
 		}
 	}
 	for _, m := range missing {
-		if err := durable.Create(filepath.Join(m.home, "config.toml"), m.render()); err != nil { // last: now it is a home
+		if err := m.complete(); err != nil {
 			return err
 		}
 		a.say("%s is the home of %s, which the others reach at %s.", m.home, m.id, m.advertise)

@@ -48,7 +48,7 @@ func (a *app) moveIn(l layout) error {
 	return nil
 }
 
-// filesBelow names the files of a folder and the folders in it. A link counts as what it leads to; what begins with two dots is
+// filesBelow names the files of a home and of the folders in it. A link counts as what it leads to; what begins with two dots is
 // Kubernetes' own.
 func filesBelow(root, dir string) ([]string, error) {
 	entries, err := os.ReadDir(filepath.Join(root, dir))
@@ -58,7 +58,7 @@ func filesBelow(root, dir string) ([]string, error) {
 	var list []string
 	for _, e := range entries {
 		name := filepath.Join(dir, e.Name())
-		if strings.HasPrefix(e.Name(), "..") {
+		if strings.HasPrefix(e.Name(), "..") || name == "current" { // a link to a version: the manager makes its own
 			continue
 		}
 		info, err := os.Stat(filepath.Join(root, name))

@@ -75,6 +75,9 @@ func TestMoveInGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	initOK(t, "--home", home, "--from", seed)
+	if _, err := os.Lstat(filepath.Join(home, "current")); err == nil {
+		t.Error("the link to a version came along as something else")
+	}
 	for _, name := range []string{"keys", "tls/key.pem", "config.toml"} {
 		if contentOf(t, filepath.Join(home, name)) != contentOf(t, filepath.Join(seed, name)) {
 			t.Errorf("%s is not the same", name)

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"roundtable/cmd/roundtable/config"
+	"roundtable/durable"
+	"roundtable/manager"
 )
 
 // member is one home to be made.
@@ -52,6 +54,16 @@ func (m member) check() error {
 	return errors.Join(bad...)
 }
 
+// complete lays out the rest of the home, and writes config.toml last: then it is a home.
+func (m member) complete() error {
+	if !m.witness {
+		if err := manager.LayOut(m.home); err != nil {
+			return err
+		}
+	}
+	return durable.Create(filepath.Join(m.home, "config.toml"), m.render())
+}
+
 // at is the address of one of this member's ports for others.
 func (m member) at(listen string) string {
 	_, port, _ := net.SplitHostPort(listen) // check has seen it
@@ -63,7 +75,7 @@ func (m member) render() []byte {
 	var b strings.Builder
 	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	p("# One manager of the cluster %q, made by roundtable init. All keys: docs/reference/config.md.", m.cluster)
-	p("# A variable ROUNDTABLE_SECTION_KEY wins over this file. A change takes a restart of this manager.")
+	p("# A variable ROUNDTABLE_SECTION_KEY wins over this file. A change is noticed; when each key counts is said there, too.")
 	p("")
 	p("[manager]")
 	p("# Who this member is, for good: certificate, vote and history go by it.")
@@ -72,7 +84,7 @@ func (m member) render() []byte {
 	p("api = %q", m.api)
 	p("raft = %q", m.raft)
 	p("gossip = %q", m.gossip)
-	p("# The host by which the others reach all of them. Where it changes: change it here, and restart.")
+	p("# The host by which the others reach all of them. Where it changes: change it here, and restart the manager.")
 	p("advertise = %q", m.advertise)
 	if len(m.joins) == 0 {
 		p("# This member founds the cluster. Later it finds the others by what is in its raft folder; should that be lost, it must be")
@@ -134,6 +146,15 @@ func (m member) renderNode(p func(format string, args ...any)) {
 	} else {
 		p("key_file = %q", m.keyFile)
 	}
+	p("")
+	p("# Where versions of nodeos come from that are not in the folder versions: roundtable upgrade TAG. Without this an operator puts")
+	p("# the folder versions/TAG there, on each member: its run.toml and its binaries.")
+	p("# [upgrade]")
+	p("# auto_install = true")
+	p("# source = \"github.com/AntelopeIO/spring\"      # or file:///..., https://...; {tag}, {version}, {os}, {arch} are filled in")
+	p("# asset = \"antelope-spring_{version}_{arch}.deb\"")
+	p("# hook = \"before-upgrade\"     # run before this member's node is stopped for an upgrade; where it fails, nothing is stopped")
+	p("# rollout = \"manual\"         # a changed config_template waits for: roundtable rollout; \"auto\" does it by itself")
 }
 
 // tomlList writes a list of texts.

@@ -68,7 +68,7 @@ func (a *app) joinCluster(ctx context.Context, l layout) error {
 	if err := files.Put(issued, []byte(joined.GossipKey)); err != nil {
 		return err
 	}
-	if err := durable.Create(filepath.Join(home, "config.toml"), m.render()); err != nil { // now it is a home
+	if err := m.complete(); err != nil {
 		return err
 	}
 	if err := errors.Join(os.Remove(filepath.Join(home, joinedFile)), durable.Sync(home)); err != nil {

@@ -90,7 +90,7 @@ func TestInitJoin(t *testing.T) {
 		t.Error(err)
 	}
 	files := tree(t, home)
-	if len(files) != 6 || strings.Contains(out, d.join.Invite) { // config, keys, and four of TLS
+	if len(files) != 8 || strings.Contains(out, d.join.Invite) { // config, keys, four of TLS, the first version and the link to it
 		t.Errorf("%d files: %s", len(files), out)
 	}
 	if code, _, errs := commandWith(d.join.Text(), args...); code != exitFailed || len(d.asked) != 1 {
