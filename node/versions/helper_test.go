@@ -263,7 +263,7 @@ func noRest(t testing.TB, h *Home) {
 	t.Helper()
 	for _, n := range names(t, h.dir) {
 		for part := range strings.SplitSeq(n, "/") {
-			if strings.HasPrefix(part, stagingPrefix) || strings.HasPrefix(part, removedPrefix) || part == freshLink ||
+			if strings.HasPrefix(part, stagingPrefix) || strings.HasPrefix(part, removedPrefix) || strings.HasPrefix(part, freshPrefix) || part == freshLink ||
 				part == partName || part == noteName || strings.HasPrefix(part, ".run.toml.") || strings.HasPrefix(part, ".asset") {
 				t.Errorf("left behind: %s", n)
 			}

@@ -26,6 +26,7 @@ const (
 
 	stagingPrefix = ".staging-"    // versions/.staging-<tag>: not whole yet
 	removedPrefix = ".removed-"    // versions/.removed-<tag>: not gone yet
+	freshPrefix   = ".fresh-"      // versions/.fresh-<tag>: a link to a folder elsewhere, before it gets its name
 	freshLink     = ".current.new" // the link before it gets its name
 )
 
@@ -154,7 +155,7 @@ func (h *Home) tidy() error {
 			}
 			h.step("remove " + e.Name())
 		}
-		if strings.HasPrefix(e.Name(), removedPrefix) {
+		if strings.HasPrefix(e.Name(), removedPrefix) || strings.HasPrefix(e.Name(), freshPrefix) {
 			rest = append(rest, h.folder(e.Name()))
 		}
 	}

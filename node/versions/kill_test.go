@@ -57,8 +57,7 @@ func do(ctx context.Context, h *Home, what, from, sum string) error {
 	case "remove":
 		return h.Remove("v1.2.2")
 	case "folder":
-		_, err := h.Stage(ctx, Request{Tag: "v1.2.2", Folder: filepath.Join(filepath.Dir(h.dir), "elsewhere")}, nil)
-		return err
+		return h.Link("v1.2.2", filepath.Join(filepath.Dir(h.dir), "elsewhere"))
 	}
 	_, err := h.Stage(ctx, Request{Tag: "v1.2.2", Source: from, SHA256: sum}, nil)
 	return err
@@ -98,7 +97,7 @@ func TestKilled(t *testing.T) {
 		"switch":       {"switch", staged, Genesis, "v1.2.2", 4},
 		"switch back":  {"back", func(t *testing.T, h *Home) { staged(t, h); must(t, h.Switch("v1.2.2")) }, "v1.2.2", Genesis, 4},
 		"remove":       {"remove", staged, Genesis, Genesis, 4},
-		"a folder":     {"folder", elsewhere, "v1.2.2", "v1.2.2", 4},
+		"a folder":     {"folder", elsewhere, Genesis, Genesis, 3},
 		"stage":        {"stage", ensured, Genesis, Genesis, 20},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -113,6 +112,11 @@ func TestKilled(t *testing.T) {
 				tc.prepare(t, h)
 				steps, died := child(t, at, dir, tc.does, from, sumOf(archive))
 				boots(t, h, tc.old, tc.new, at, steps)
+				if tc.does == "folder" {
+					if _, err := h.Load("v1.2.2"); err != nil {
+						t.Fatalf("killed at %d, after %q: neither the one nor the other folder: %v", at, steps, err)
+					}
+				}
 				if !died {
 					if len(steps) != at-1 || len(steps) < tc.least {
 						t.Errorf("%d changes, and it was to be killed at %d", len(steps), at)
@@ -173,7 +177,7 @@ func staged(t *testing.T, h *Home) {
 	version(t, h, "v1.2.2")
 }
 
-// elsewhere makes a version beside the home, and the current one a link to another that was there before.
+// elsewhere makes a version beside the home, and a link to another that was there before.
 func elsewhere(t *testing.T, h *Home) {
 	t.Helper()
 	ensured(t, h)
@@ -185,7 +189,6 @@ func elsewhere(t *testing.T, h *Home) {
 			must(t, os.Symlink(dir, h.folder("v1.2.2")))
 		}
 	}
-	must(t, h.Switch("v1.2.2"))
 }
 
 func must(t *testing.T, err error) {

@@ -40,7 +40,7 @@ func (h *Home) Link(tag, folder string) error {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return broken(h.folder(tag), err)
 	}
-	fresh := h.staging(tag)
+	fresh := h.folder(freshPrefix + tag) // not the staging folder: somebody may be at it
 	if err := os.RemoveAll(fresh); err != nil {
 		return broken(fresh, err)
 	}

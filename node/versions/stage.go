@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -31,9 +29,6 @@ type Request struct {
 	Tag string
 	// Source is where it comes from if it is not there: see docs/reference/versions.md. "": it must be there.
 	Source string
-	// Folder is one elsewhere that has the version, with a run.toml: versions/<tag> becomes a link to it, instead of fetching
-	// anything. An absolute path, or "". It does not count where versions/<tag> is a folder itself.
-	Folder string
 	SHA256 string // of the asset, 64 hex digits; "": what the release or a checksum file beside it says
 	// Asset is which of a release's: a name or a pattern as of path.Match, with placeholders. "": the only one that may be it.
 	Asset string
@@ -105,11 +100,6 @@ func (h *Home) Stage(ctx context.Context, req Request, progress func(done, total
 		return Staged{}, err
 	}
 	defer unlock()
-	if req.Folder != "" {
-		if err := h.adopt(ctx, req); err != nil {
-			return Staged{}, err
-		}
-	}
 	if _, err := os.Lstat(h.folder(req.Tag)); err == nil {
 		s, err := h.there(ctx, req)
 		if err == nil { // a kill may have come before that
@@ -121,52 +111,6 @@ func (h *Home) Stage(ctx context.Context, req Request, progress func(done, total
 		return Staged{}, err
 	}
 	return h.install(ctx, req, report(progress).every())
-}
-
-// adopt makes a link to a folder elsewhere, once it is what it says.
-func (h *Home) adopt(ctx context.Context, req Request) error {
-	path := h.folder(req.Tag)
-	switch to, err := os.Readlink(path); {
-	case errors.Is(err, unix.EINVAL), err == nil && to == req.Folder:
-		return nil
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return broken(path, err)
-	}
-	if !filepath.IsAbs(req.Folder) {
-		return problem(ErrSource, "write a full path", "the folder %q of version %s is no full path", req.Folder, req.Tag)
-	}
-	v, err := load(req.Folder, req.Tag)
-	if err != nil {
-		return err
-	}
-	if v.Binary != "" {
-		if _, err := h.ask(ctx, v.Binary, req.Tag); err != nil {
-			return err
-		}
-	}
-	unlock, err := h.lock()
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	fresh := h.staging(req.Tag)
-	if err := os.RemoveAll(fresh); err != nil {
-		return broken(fresh, err)
-	}
-	h.step("remove the staging folder")
-	if err := os.Symlink(req.Folder, fresh); err != nil {
-		return broken(fresh, err)
-	}
-	h.step("link the folder")
-	if err := os.Rename(fresh, path); err != nil {
-		return broken(path, err)
-	}
-	h.step("rename to " + req.Tag)
-	if err := durable.Sync(h.versions()); err != nil {
-		return broken(h.versions(), err)
-	}
-	h.step("sync versions")
-	return nil
 }
 
 // there is Stage for a folder that is there.
@@ -326,70 +270,6 @@ func ended(err error, where string) error {
 		return context.DeadlineExceeded
 	}
 	return broken(where, err)
-}
-
-// only is the archive's one folder, if it has nothing beside it and a run.toml within: that folder is the version.
-func (t *tree) only() string {
-	var top string
-	for name := range t.seen {
-		first, _, _ := strings.Cut(name, "/")
-		if first == "." {
-			continue
-		}
-		if top != "" && top != first {
-			return ""
-		}
-		top = first
-	}
-	if t.seen[top+"/"+runName] != file {
-		return ""
-	}
-	return top
-}
-
-// binary finds nodeos among the files: by its path, or by its name wherever it is.
-func (t *tree) binary(want string) (string, error) {
-	if strings.Contains(want, "/") {
-		name, err := cleanName(want)
-		if err == nil && t.seen[name] == file {
-			return name, nil
-		}
-		return "", problem(ErrNoBinary, "name the binary as it is there; it has: "+t.some(), "there is no %s in the archive", want)
-	}
-	var all, executable []string
-	for _, f := range t.files {
-		if path.Base(f) == want {
-			all = append(all, f)
-			if t.runs[f] {
-				executable = append(executable, f)
-			}
-		}
-	}
-	if len(executable) > 0 {
-		all = executable
-	}
-	switch len(all) {
-	case 0:
-		return "", problem(ErrNoBinary, "name the binary as it is there; it has: "+t.some(), "there is no %s in the archive", want)
-	case 1:
-		return all[0], nil
-	}
-	return "", problem(ErrNoBinary, "name one of them by its path", "the archive has %d files called %s: %s", len(all), want, strings.Join(all[:min(len(all), 10)], ", "))
-}
-
-// some are the archive's first files, those that can be run before the others.
-func (t *tree) some() string {
-	list := slices.Clone(t.files)
-	slices.SortStableFunc(list, func(a, b string) int {
-		switch {
-		case t.runs[a] == t.runs[b]:
-			return 0
-		case t.runs[a]:
-			return -1
-		}
-		return 1
-	})
-	return strings.Join(list[:min(len(list), 10)], ", ")
 }
 
 // writeRun writes the run.toml of an asset that has none.

@@ -64,63 +64,6 @@ func TestFolderOfAnotherAsset(t *testing.T) {
 	wantKind(t, err, ErrHome, stagedName)
 }
 
-// TestFolderElsewhere: versions/<tag> becomes a link to it, and follows what is configured.
-func TestFolderElsewhere(t *testing.T) {
-	h := home(t)
-	one, two, lies := filepath.Join(t.TempDir(), "one"), filepath.Join(t.TempDir(), "two"), filepath.Join(t.TempDir(), "lies")
-	for dir, v := range map[string]string{one: "v1.2.2", two: "v1.2.2", lies: "v1.2.1"} {
-		write(t, filepath.Join(dir, "nodeos"), nodeos(v), 0o755)
-		write(t, filepath.Join(dir, runName), []byte("[node]\nbinary = \"nodeos\"\n"), 0o644)
-	}
-	_, err := h.Stage(t.Context(), Request{Tag: "v1.2.2", Folder: "one"}, nil)
-	wantKind(t, err, ErrSource, "full path")
-	_, err = h.Stage(t.Context(), Request{Tag: "v1.2.2", Folder: one + "x"}, nil)
-	wantKind(t, err, ErrUnknown, one+"x")
-	_, err = h.Stage(t.Context(), Request{Tag: "v1.2.2", Folder: lies}, nil)
-	wantKind(t, err, ErrLies)
-	wantClean(t, h)
-	for _, dir := range []string{one, one, two} {
-		s, err := h.Stage(t.Context(), Request{Tag: "v1.2.2", Folder: dir}, nil)
-		if err != nil || s != (Staged{Tag: "v1.2.2", Version: "v1.2.2", How: HowFolder}) {
-			t.Fatalf("%+v %v", s, err)
-		}
-		if to, err := os.Readlink(h.folder("v1.2.2")); err != nil || to != dir {
-			t.Errorf("%s %v", to, err)
-		}
-	}
-	noRest(t, h)
-	if err := h.Switch("v1.2.2"); err != nil {
-		t.Fatal(err)
-	}
-	if v, err := h.Current(); err != nil || v.Tag != "v1.2.2" {
-		t.Errorf("%+v %v", v, err)
-	}
-	if l, err := h.List(); err != nil || len(l) != 2 || !l[1].Current || l[1].Err != nil {
-		t.Errorf("%+v %v", l, err)
-	}
-	if err := h.Switch(Genesis); err != nil {
-		t.Fatal(err)
-	}
-	if err := h.Remove("v1.2.2"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(filepath.Join(two, "nodeos")); err != nil {
-		t.Errorf("the folder elsewhere was removed: %v", err)
-	}
-	version(t, h, "v1.2.2")
-	if _, err := h.Stage(t.Context(), Request{Tag: "v1.2.2", Folder: one}, nil); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Readlink(h.folder("v1.2.2")); err == nil {
-		t.Error("a folder of the home was replaced")
-	}
-	if err := os.Remove(filepath.Join(one, runName)); err != nil {
-		t.Fatal(err)
-	}
-	_, err = home(t).Stage(t.Context(), Request{Tag: "v1.2.2", Folder: one}, nil)
-	wantKind(t, err, ErrRunFile)
-}
-
 // TestTogether: of many that stage one tag at once, one fetches; another tag does not wait for them.
 func TestTogether(t *testing.T) {
 	body := random("v1.2.2", 1<<20)
