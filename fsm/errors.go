@@ -41,6 +41,7 @@ var (
 	ErrLastVoter   = &Refusal{"member.last", "the last member cannot be removed", ""}
 	ErrHolds       = &Refusal{"member.holds", "the member holds the lease", "hand production over first: roundtable handoff"}
 	ErrOperation   = &Refusal{"operation.unknown", "no such operation", "list them with: roundtable operations"}
+	ErrAsked       = &Refusal{"operation.invalid", "this cannot be asked for", ""}
 	ErrStep        = &Refusal{"operation.step", "the operation is not at this step", ""}
 	ErrBusy        = &Refusal{"operation.busy", "another disruptive operation is under way", "wait for it or cancel it"}
 	ErrEnded       = &Refusal{"operation.ended", "the operation has ended", ""}

@@ -55,6 +55,9 @@ func readForEver(t *testing.T, version uint32) {
 			if err != nil {
 				t.Fatalf("line %d: %v", i+1, err)
 			}
+			if again, err := Encode(e); err != nil || !bytes.Equal(again, line) {
+				t.Fatalf("line %d is written as %s (%v)", i+1, again, err)
+			}
 			e.Index = uint64(i + 1)
 			met[e.Command.Kind()] = true
 			var r Result

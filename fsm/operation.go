@@ -187,7 +187,7 @@ func (c StartOperation) apply(s *State, e Entry) error {
 		return ErrBusy.with("%d operations have not ended", len(running))
 	}
 	if o.Rolling() {
-		if err := s.lasts(e, o.Steps[0].Name, c.Deadline); err != nil {
+		if err := s.lasts(e, o.Steps[0].Name, o.Deadline); err != nil {
 			return err
 		}
 		s.Operations = appendOperation(s.Operations, o)

@@ -18,15 +18,15 @@ func (s *State) startRolling(c StartOperation, e Entry, o *Operation) error {
 	}
 	switch {
 	case (c.Name == KindUpgrade) != (r.Upgrade != nil):
-		return ErrOperation.with("a %s that does not say which version", c.Name)
+		return ErrAsked.with("a %s that does not say which version", c.Name)
 	case (c.Name == KindRollout) != (len(r.Configs) > 0):
-		return ErrOperation.with("a %s that does not say which configuration", c.Name)
+		return ErrAsked.with("a %s that does not say which configuration", c.Name)
 	case c.Name == KindUpgrade && r.TakeOver:
-		return ErrOperation.with("after an upgrade nobody takes over")
+		return ErrAsked.with("after an upgrade nobody takes over")
 	case r.Limit <= 0 || r.Limit > MaxStep:
-		return ErrDeadline.with("%d ms for each member: 1 to %d", r.Limit, MaxStep)
+		return ErrAsked.with("%d ms for each member: 1 to %d", r.Limit, MaxStep)
 	case len(r.Members) == 0:
-		return ErrMember.with("no member has a node")
+		return ErrAsked.with("no member has a node")
 	}
 	for i, id := range r.Members {
 		m, ok := s.Members[id]
@@ -36,14 +36,14 @@ func (s *State) startRolling(c StartOperation, e Entry, o *Operation) error {
 		case m.Witness:
 			return ErrMember.with("%q is a witness: it has no node", id)
 		case slices.Contains(r.Members[:i], id):
-			return ErrMember.with("%q is named twice", id)
+			return ErrAsked.with("%q is named twice", id)
 		case c.Name == KindRollout && !named(r.Configs[id]):
-			return ErrOperation.with("no configuration for %q", id)
+			return ErrAsked.with("no configuration for %q", id)
 		}
 	}
 	if c.Name == KindRollout {
 		if len(r.Configs) != len(r.Members) {
-			return ErrOperation.with("a configuration for somebody else")
+			return ErrAsked.with("a configuration for somebody else")
 		}
 		r.Overlaid = s.Cluster.Overlaid
 	}
@@ -59,6 +59,8 @@ func (s *State) startRolling(c StartOperation, e Entry, o *Operation) error {
 		return ErrBusy.with("%s %d, at step %q", other.Kind, other.ID, other.Current().Name)
 	} else if ok {
 		first = StepQueued
+	} else if c.Queue {
+		o.Deadline = min(o.Deadline, e.At+MaxStep) // it was for a wait
 	}
 	o.Steps = []Step{{Name: first, Since: e.At}}
 	return nil
@@ -67,7 +69,7 @@ func (s *State) startRolling(c StartOperation, e Entry, o *Operation) error {
 // check refuses an upgrade that says what cannot be.
 func (u Upgrade) check() error {
 	if !tagged(u.Tag) {
-		return ErrOperation.with("%q is no version", clip(u.Tag))
+		return ErrAsked.with("%q is no version", clip(u.Tag))
 	}
 	row := TableRow{Code: "-", Table: "-", Field: "-"}
 	if u.Row != nil {
@@ -75,20 +77,20 @@ func (u Upgrade) check() error {
 	}
 	for _, text := range []string{u.Feature, row.Code, row.Scope, row.Table, row.Key, row.Field} {
 		if text != "" && !named(text) {
-			return ErrOperation.with("%q: at most %d bytes, none of them a control character", clip(text), maxNamed)
+			return ErrAsked.with("%q: at most %d bytes, none of them a control character", clip(text), maxNamed)
 		}
 	}
 	switch {
 	case u.SHA256 != "" && !hashed(u.SHA256):
-		return ErrOperation.with("sha256 is 64 hex digits")
+		return ErrAsked.with("sha256 is 64 hex digits")
 	case u.HardFork && (u.AtBlock == 0 || u.Feature != "" || u.Row != nil || u.UndoAll || u.Snapshot):
-		return ErrOperation.with("a hard fork is at a block, and nothing but a block; make a chain snapshot before it")
+		return ErrAsked.with("a hard fork is at a block, and nothing but a block; make a chain snapshot before it")
 	case row.Code == "" || row.Table == "" || row.Field == "":
-		return ErrOperation.with("a row is named by code, table and field")
+		return ErrAsked.with("a row is named by code, table and field")
 	case len(row.Value) > maxText:
-		return ErrOperation.with("a value of %d bytes: at most %d are taken", len(row.Value), maxText)
+		return ErrAsked.with("a value of %d bytes: at most %d are taken", len(row.Value), maxText)
 	case u.triggers() > 1:
-		return ErrOperation.with("at a block, at a feature or at a row: one of them")
+		return ErrAsked.with("at a block, at a feature or at a row: one of them")
 	}
 	return nil
 }

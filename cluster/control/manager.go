@@ -212,8 +212,8 @@ func (m *Manager) StepAside(ctx context.Context) error {
 			return m.giveUp(ctx, l, "the manager stops; the cluster is in maintenance, so production waits for it to come back")
 		default:
 			asked = true
-			if _, err := m.handOff(ctx, "", "now", parent, ""); errors.Is(err, fsm.ErrBusy) {
-				asked = false // somebody was faster: it is seen at the next change
+			if _, err := m.handOff(ctx, "", "now", parent, ""); errors.Is(err, fsm.ErrBusy) || errors.Is(err, fsm.ErrEnded) {
+				asked = false // somebody was faster, or what it would have belonged to has ended: it is seen at the next change
 			} else if err != nil {
 				m.log.Warn("no handoff before the stop", "err", err)
 				return m.giveUp(ctx, l, "the manager stops and there is no fit standby")

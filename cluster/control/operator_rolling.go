@@ -94,12 +94,8 @@ func (m *Manager) Rollout(ctx context.Context, limit, queue time.Duration, key s
 
 // startRolling proposes an operation.
 func (m *Manager) startRolling(ctx context.Context, c fsm.StartOperation, queue time.Duration, key string) (uint64, error) {
-	wait := max(queue, planTime)
 	c.Queue = queue > 0
-	if most := fsm.MaxStep * time.Millisecond; c.Name != fsm.KindUpgrade {
-		wait = min(wait, most)
-	}
-	c.Deadline = m.now().Add(wait).UnixMilli()
+	c.Deadline = m.now().Add(min(max(queue, planTime), waitTime)).UnixMilli()
 	return m.cluster.Propose(ctx, c, key)
 }
 
