@@ -335,7 +335,7 @@ func (p *rollPlan) working() rollDecision {
 				return rollDecision{handoff: to}
 			}
 		}
-		return p.wait("%s holds the lease, and nobody else is fit", at[0])
+		return p.wait("%s holds the lease, and nobody can take it over", at[0])
 	}
 	// Nothing is stopped yet: why wait for somebody who is gone.
 	if p.step.Name == fsm.StepStage || p.step.Name == fsm.StepSnapshot || p.step.Name == fsm.StepArm {
@@ -401,7 +401,11 @@ func (p *rollPlan) ready(target string, done []string) (reason, culprit string) 
 			continue
 		}
 		if reason := p.fit(id); reason != "" {
-			return fmt.Sprintf("%s, which was done, %s", id, reason), id
+			how := "done"
+			if slices.Contains(p.roll.Undone, id) {
+				how = "rolled back"
+			}
+			return fmt.Sprintf("%s, which was %s, %s", id, how, reason), id
 		}
 	}
 	if !p.alive(target) {

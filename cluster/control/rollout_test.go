@@ -1,0 +1,254 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"roundtable/cluster/health"
+	"roundtable/fsm"
+)
+
+func TestPlanRollout(t *testing.T) {
+	offering := func(s *fsm.State, ids ...string) {
+		s.Homes = map[string]fsm.Home{}
+		for _, id := range ids {
+			s.Homes[id] = fsm.Home{Runs: fsm.Runs{Config: "old", Offers: "new", Auto: true}}
+		}
+	}
+	home := func(s *fsm.State, id string, change func(*fsm.Home)) {
+		h := s.Homes[id]
+		change(&h)
+		s.Homes[id] = h
+	}
+	before := func(outcome fsm.Outcome, config string, ago time.Duration) func(*fsm.State, map[string]health.Peer) {
+		return func(s *fsm.State, _ map[string]health.Peer) {
+			s.Operations = []fsm.Operation{{
+				Kind: fsm.KindRollout, Roll: &fsm.Roll{Configs: map[string]string{"b": config}}, Outcome: outcome, Ended: testNow.Add(-ago).UnixMilli(),
+			}}
+		}
+	}
+	for name, c := range map[string]struct {
+		change func(*fsm.State, map[string]health.Peer)
+		want   string
+	}{
+		"all that offer":       {nil, "b c"},
+		"not who is gone":      {func(_ *fsm.State, p map[string]health.Peer) { p["b"] = health.Peer{} }, "c"},
+		"not who was removed":  {func(s *fsm.State, _ map[string]health.Peer) { delete(s.Members, "b") }, "c"},
+		"not by hand":          {func(s *fsm.State, _ map[string]health.Peer) { home(s, "b", func(h *fsm.Home) { h.Runs.Auto = false }) }, "c"},
+		"not what was refused": {func(s *fsm.State, _ map[string]health.Peer) { home(s, "b", func(h *fsm.Home) { h.Refused = "new" }) }, "c"},
+		"another one, though":  {func(s *fsm.State, _ map[string]health.Peer) { home(s, "b", func(h *fsm.Home) { h.Refused = "newer" }) }, "b c"},
+		"not what it runs": {func(s *fsm.State, _ map[string]health.Peer) {
+			home(s, "b", func(h *fsm.Home) { h.Runs.Config = "new" })
+		}, "c"},
+		"not what was canceled":    {before(fsm.Canceled, "new", time.Hour), "c"},
+		"not what has just failed": {before(fsm.Failed, "new", time.Minute), "c"},
+		"nor what was just done":   {before(fsm.Done, "new", time.Minute), "c"},
+		"but later":                {before(fsm.Expired, "new", 6*time.Minute), "b c"},
+		"and what is another one":  {before(fsm.Canceled, "other", time.Minute), "b c"},
+		"not in maintenance":       {func(s *fsm.State, _ map[string]health.Peer) { s.Cluster.Maintenance = true }, ""},
+		"not while others work": {func(s *fsm.State, _ map[string]health.Peer) {
+			s.Operations = []fsm.Operation{{Kind: fsm.KindHandoff, Handoff: &fsm.Handoff{}, Outcome: fsm.Running, Steps: []fsm.Step{{Name: fsm.StepAwait}}}}
+		}, ""},
+		"one that only waits is no matter": {func(s *fsm.State, _ map[string]health.Peer) {
+			s.Operations = []fsm.Operation{{Kind: fsm.KindUpgrade, Roll: &fsm.Roll{}, Outcome: fsm.Running, Steps: []fsm.Step{{Name: fsm.StepTrigger}}}}
+		}, "b c"},
+	} {
+		s, peers := world()
+		offering(s, "b", "c")
+		if c.change != nil {
+			c.change(s, peers)
+		}
+		var got []string
+		for _, id := range []string{"a", "b", "c"} {
+			if planRollout(s, peers, testNow)[id] == "new" {
+				got = append(got, id)
+			}
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s: %v, want %s", name, got, c.want)
+		}
+	}
+}
+
+func TestUnmended(t *testing.T) {
+	for _, c := range []struct {
+		want fsm.Home
+		runs fsm.Runs
+		is   bool
+	}{
+		{fsm.Home{}, fsm.Runs{Tag: "v1", Config: "c1"}, false},
+		{fsm.Home{Tag: "v1"}, fsm.Runs{Tag: "v1"}, false},
+		{fsm.Home{Tag: "v1"}, fsm.Runs{Tag: "v2"}, true},
+		{fsm.Home{Config: "c1"}, fsm.Runs{Config: "c2"}, false}, // an operator has started it with another one
+		{fsm.Home{Config: "c1", Refused: "c2"}, fsm.Runs{Config: "c2"}, true},
+		{fsm.Home{Config: "c1", Refused: "c2"}, fsm.Runs{Config: "c3"}, false},
+		{fsm.Home{Refused: "c2"}, fsm.Runs{Config: "c2"}, false}, // nobody knows what else to run
+	} {
+		if got := unmended(c.want, c.runs); got != c.is {
+			t.Errorf("%+v, %+v: %v", c.want, c.runs, got)
+		}
+	}
+}
+
+// TestRefusals: what cannot be done is refused before anything changes, and says why and what to do.
+func TestRefusals(t *testing.T) {
+	restart := func(member string) func(*machine) error {
+		return func(m *machine) error {
+			_, err := m.Restart(t.Context(), RestartRequest{Member: member}, "")
+			return err
+		}
+	}
+	upgrade := func(r UpgradeRequest) func(*machine) error {
+		return func(m *machine) error { _, err := m.Upgrade(t.Context(), r, ""); return err }
+	}
+	rollout := func(m *machine) error { _, err := m.Rollout(t.Context(), 0, 0, ""); return err }
+	dead := func(id string) func(*fsm.State, map[string]health.Peer) {
+		return func(_ *fsm.State, p map[string]health.Peer) { p[id] = health.Peer{} }
+	}
+	alone := func(_ *fsm.State, p map[string]health.Peer) {
+		for _, id := range []string{"b", "c"} {
+			peer := p[id]
+			peer.Report.Fit = false
+			p[id] = peer
+		}
+	}
+	for name, c := range map[string]struct {
+		change func(*fsm.State, map[string]health.Peer)
+		ask    func(*machine) error
+		rule   *fsm.Refusal
+		text   string
+	}{
+		"all":                       {nil, restart(""), nil, ""},
+		"one":                       {nil, restart("b"), nil, ""},
+		"one is dead":               {dead("c"), restart(""), ErrRestart, "not alive: c"},
+		"another one is dead":       {dead("c"), restart("b"), nil, ""},
+		"nobody else is fit":        {alone, restart(""), ErrRestart, "nobody could take production over from a"},
+		"nor for the holder":        {alone, restart("a"), ErrRestart, "nobody could take production over from a"},
+		"a standby that is not fit": {alone, restart("b"), nil, ""},
+		"nobody produces":           {func(s *fsm.State, _ map[string]health.Peer) { s.Lease.Released = true }, restart("b"), ErrRestart, "nobody holds the lease"},
+		"the holder is dead":        {dead("a"), restart("b"), ErrRestart, "the holder, a, is not alive"},
+		"nobody knows it":           {nil, restart("x"), fsm.ErrMember, `"x"`},
+		"a witness": {func(s *fsm.State, _ map[string]health.Peer) {
+			m := s.Members["c"]
+			m.Witness = true
+			s.Members["c"] = m
+		}, restart("c"), fsm.ErrMember, "witness"},
+		"an upgrade":                 {nil, upgrade(UpgradeRequest{Upgrade: fsm.Upgrade{Tag: "v2"}}), nil, ""},
+		"one is dead for an upgrade": {dead("c"), upgrade(UpgradeRequest{Upgrade: fsm.Upgrade{Tag: "v2"}}), ErrUpgrade, "not alive: c"},
+		"a hard fork":                {nil, upgrade(UpgradeRequest{Upgrade: fsm.Upgrade{Tag: "v2", HardFork: true, AtBlock: 1000}}), nil, ""},
+		"a hard fork too soon":       {nil, upgrade(UpgradeRequest{Upgrade: fsm.Upgrade{Tag: "v2", HardFork: true, AtBlock: 70}}), ErrUpgrade, "the hard fork is at block 70, the head is block 50"},
+		"a hard fork of some":        {nil, upgrade(UpgradeRequest{Members: []string{"a"}, Upgrade: fsm.Upgrade{Tag: "v2", HardFork: true, AtBlock: 1000}}), ErrUpgrade, "all members"},
+		"nothing to roll out":        {nil, rollout, ErrRollout, "no member has a configuration"},
+		"what was refused, by hand": {func(s *fsm.State, _ map[string]health.Peer) {
+			s.Homes = map[string]fsm.Home{"b": {Refused: "n", Runs: fsm.Runs{Config: "o", Offers: "n"}}}
+		}, rollout, nil, ""},
+		"a rollout to one that is dead": {func(s *fsm.State, p map[string]health.Peer) {
+			s.Homes = map[string]fsm.Home{"b": {Runs: fsm.Runs{Config: "o", Offers: "n"}}}
+			p["b"] = health.Peer{}
+		}, rollout, ErrRollout, "not alive: b"},
+	} {
+		s, peers := world()
+		for id, m := range s.Members {
+			m.EntryVersion = 3
+			s.Members[id] = m
+		}
+		if c.change != nil {
+			c.change(s, peers)
+		}
+		g := newGroup(s, peers)
+		err := c.ask(newMachine(t, g, "a", incA))
+		switch {
+		case c.rule == nil && err != nil, c.rule != nil && (!errors.Is(err, c.rule) || !strings.Contains(err.Error(), c.text)):
+			t.Errorf("%s: %v", name, err)
+		case c.rule == nil && len(g.state.RunningOperations()) != 1, c.rule != nil && len(g.state.Operations) != 0:
+			t.Errorf("%s: %+v", name, g.state.Operations)
+		}
+	}
+}
+
+// TestCancelOfARollingOperation: at once where no node is stopped, after the member at work else, never in the middle of going back.
+func TestCancelOfARollingOperation(t *testing.T) {
+	for _, c := range []struct {
+		w    *rolled
+		want fsm.Outcome
+		err  *fsm.Refusal
+	}{
+		{rolls(fsm.KindUpgrade, fsm.StepTrigger, "a", "b", "c"), fsm.Canceled, nil},
+		{rolls(fsm.KindRestart, fsm.StepHandOver).done("c", "b"), fsm.Canceled, nil},
+		{rolls(fsm.KindRestart, fsm.StepRestart, "b").done("c"), fsm.Running, nil},
+		{rolls(fsm.KindUpgrade, fsm.StepArm, "a", "b", "c"), fsm.Running, ErrOperationLate},
+		{rolls(fsm.KindUpgrade, fsm.StepHandOver).done("c", "b").with(func(w *rolled) { w.op.Roll.Fault = "x" }), fsm.Running, ErrOperationLate},
+	} {
+		c.w.s.Operations = append(c.w.s.Operations, c.w.op)
+		g := newGroup(c.w.s, c.w.peers)
+		m := newMachine(t, g, "a", incA)
+		for range 2 { // a repeat is no error
+			_, err := m.Cancel(t.Context(), rolledID, "")
+			if c.err == nil && err != nil || c.err != nil && !errors.Is(err, c.err) {
+				t.Errorf("at %s: %v", c.w.now().Name, err)
+			}
+		}
+		o, _ := g.state.Operation(rolledID)
+		if o.Outcome != c.want || o.Outcome == fsm.Canceled && o.Reason != fmt.Sprintf("by an operator, %s", through(g.state, o)) {
+			t.Errorf("at %s: %s: %s", c.w.now().Name, o.Outcome, o.Reason)
+		}
+		if o.Outcome == fsm.Running && c.err == nil && !o.Roll.Cancel {
+			t.Errorf("at %s: it is not noted", c.w.now().Name)
+		}
+	}
+}
+
+// TestWhoIsWorkedOn is nobody's choice, planned or not, but for want of anybody else.
+func TestWhoIsWorkedOn(t *testing.T) {
+	lease := func(w *rolled, change ...func(*rolled)) string {
+		for _, f := range change {
+			f(w)
+		}
+		w.s.Operations = append(w.s.Operations, w.op)
+		w.s.Lease.Released = true
+		d := planLease(leaseInput{state: w.s, peers: w.peers, now: 110, at: testNow, since: 10, offsets: map[string]time.Duration{"b": 0, "c": 0}})
+		if d.grant == nil {
+			return d.reason
+		}
+		return d.grant.Holder
+	}
+	sick := func(ids ...string) func(*rolled) {
+		return func(w *rolled) {
+			for _, id := range ids {
+				w.sick(id)
+			}
+		}
+	}
+	at := func(num uint32) func(*rolled) {
+		return func(w *rolled) {
+			w.head(num)
+			w.op.Roll.Upgrade.HardFork, w.op.Roll.Upgrade.AtBlock = true, 1000
+		}
+	}
+	work := func() *rolled { return rolls(fsm.KindRestart, fsm.StepRestart, "b") }
+	fork := func() *rolled { return rolls(fsm.KindUpgrade, fsm.StepFork, "a", "b", "c") }
+	const waits = "nobody produces until all nodes are through the hard fork of operation 50"
+	for _, c := range []struct{ got, want string }{
+		{lease(work()), "c"},
+		{lease(work(), sick("a", "c")), "b"},
+		{lease(work().ended("b", ""), sick("a", "c")), "b"},
+		{lease(work(), sick("a", "b", "c")), "no fit candidate: a is sick; b its node is being restarted: restart 50; c is sick"},
+		{lease(fork(), at(999)), "b"},
+		{lease(fork(), at(1000)), waits},
+		{lease(fork().ended("c", ""), at(999)), waits},
+	} {
+		if c.got != c.want {
+			t.Errorf("want %q, got %q", c.want, c.got)
+		}
+	}
+	w := work()
+	w.s.Operations = append(w.s.Operations, w.op)
+	for _, planned := range []bool{false, true} {
+		if got := unfit(w.s, "b", w.peers["b"], 101, testNow, planned); got != "its node is being restarted: restart 50" {
+			t.Errorf("planned %v: %q", planned, got)
+		}
+	}
+}
