@@ -235,7 +235,7 @@ func TestWhoIsWorkedOn(t *testing.T) {
 		{lease(work()), "c"},
 		{lease(work(), sick("a", "c")), "b"},
 		{lease(work().ended("b", ""), sick("a", "c")), "b"},
-		{lease(work(), sick("a", "b", "c")), "no fit candidate: a is sick; b its node is being restarted: restart 50; c is sick"},
+		{lease(work(), sick("a", "b", "c")), "no fit candidate: b its node is being restarted: restart 50; c is sick; a is sick"},
 		{lease(fork(), at(999)), "b"},
 		{lease(fork(), at(1000)), waits},
 		{lease(fork().ended("c", ""), at(999)), waits},
