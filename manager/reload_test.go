@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"roundtable/cluster/control"
 	"roundtable/cmd/roundtable/config"
 	"roundtable/durable"
 	"roundtable/fsm"
@@ -279,4 +280,53 @@ func TestRunningManagerReloads(t *testing.T) {
 			return e.Kind == "alarm.config" && e.Subject == "w1" && strings.Contains(e.Text, "config.toml")
 		})
 	})
+}
+
+// TestRunningManagerOffersWhatIsForTheNode: from the file to what the controllers see, with a real node.
+func TestRunningManagerOffersWhatIsForTheNode(t *testing.T) {
+	r := newRig(t)
+	home := r.cfg.Manager.Home
+	text := fmt.Sprintf("sandbox = true\n[manager]\nid = \"m1\"\napi = %q\nraft = %q\ngossip = %q\n[cluster]\nname = \"t\"\nproducers = [\"bp\"]\n"+
+		"[node]\npath = %q\nhttp = %q\np2p = %q\nargs = [%q, %q, %q, %q]\nconfig_template = \"nodeos.ini\"\nstop_timeout = \"1m\"\n[upgrade]\nrollout = \"manual\"\n",
+		freeAddr(t), freeAddr(t), freeAddr(t), r.bin, r.cfg.Node.HTTP, r.cfg.Node.P2P, r.cfg.Node.Args[0], r.cfg.Node.Args[1], r.cfg.Node.Args[2], r.cfg.Node.Args[3])
+	edit := func(pairs ...string) { r.write("config.toml", strings.NewReplacer(pairs...).Replace(text)) }
+	edit()
+	if err := PermitFounding(home); err != nil {
+		t.Fatal(err)
+	}
+	c := must[*config.Config](t)(config.Load(filepath.Join(home, "config.toml"), nil, nil))
+	ctx, cancel := context.WithCancel(t.Context())
+	ready, ended := make(chan Live, 1), make(chan error, 1)
+	go func() {
+		ended <- Run(ctx, t.Context(), c, Options{Log: r.logger(), Ready: func(l Live) { ready <- l }})
+	}()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	var live Live
+	select {
+	case live = <-ready:
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	h, before := live.m.local.home, live.StopBound()
+	if v := h.View(); v.Offers != "" || v.Auto || v.Tag != "genesis" || v.Limit != 10*time.Minute {
+		t.Fatalf("%+v", v)
+	}
+	edit(`stop_timeout = "1m"`, "stop_timeout = \"3m\"\npeers = [\"10.0.0.1:9876\"]", `"manual"`, "\"manual\"\nstep_timeout = \"7m\"")
+	v := await(t, h, "an offer", func(v control.HomeView) bool { return v.Offers != "" && v.Limit == 7*time.Minute })
+	if conf := must[configuration](t)(h.config(v.Offers)); !slices.Equal(conf.Peers, []string{"10.0.0.1:9876"}) {
+		t.Errorf("offered: %+v", conf)
+	}
+	if got := live.StopBound() - before; got != 2*time.Minute {
+		t.Errorf("a stop may take %v longer than before", got)
+	}
+	edit(`stop_timeout = "1m"`, `stop_timeout = "2m"`)
+	await(t, h, "all as it was", func(v control.HomeView) bool { return v.Offers == "" && v.Limit == 10*time.Minute })
+	if got := live.StopBound() - before; got != time.Minute || len(live.m.reload.Pending()) > 0 {
+		t.Errorf("a stop may take %v longer than at first, %q wait", got, live.m.reload.Pending())
+	}
 }
