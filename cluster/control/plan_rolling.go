@@ -200,24 +200,20 @@ func (p *rollPlan) waitUntil(deadline int64, reason string) rollDecision {
 	if p.millis() <= max(deadline, p.since.Add(hearTime).UnixMilli()) {
 		return rollDecision{wait: reason}
 	}
-	outcome := fsm.Failed
-	if p.roll.Cancel && p.roll.Fault == "" {
-		outcome = fsm.Canceled
-	}
-	return p.finish(outcome, reason)
+	return p.finish(fsm.Failed, reason)
 }
 
 // planBy is until when the step after this one must have begun.
 func (p *rollPlan) planBy() int64 {
 	last := p.step.Since
+	if p.step.Name == fsm.StepHandOver || p.step.Name == fsm.StepTakeOver {
+		_, child := p.tries()
+		return max(last, child.Ended) + fsm.PlanTime
+	}
 	for _, part := range p.step.Parts {
 		last = max(last, part.Ended)
 	}
-	if p.step.Name == fsm.StepHandOver || p.step.Name == fsm.StepTakeOver {
-		_, child := p.tries()
-		last = max(last, child.Ended)
-	}
-	return last + fsm.PlanTime
+	return min(last+fsm.PlanTime, p.op.Deadline) // whatever the clock of a member said
 }
 
 func (p *rollPlan) turn(step string, deadline time.Duration, fault string, members ...string) rollDecision {
@@ -266,9 +262,6 @@ func (p *rollPlan) validated() rollDecision {
 		return p.next()
 	}
 	left := p.state.Left(p.op)
-	if len(left) < len(p.roll.Members) {
-		return p.finish(fsm.Failed, "a member was removed")
-	}
 	var missing []string
 	for _, id := range left {
 		switch {
