@@ -33,7 +33,6 @@ type home struct {
 	supervisor *node.Supervisor
 	monitor    *node.Monitor
 	client     *node.Client
-	production any
 	versions   *versions.Home
 	alarm      func(name, subject, text string)
 	now        func() time.Time
@@ -326,8 +325,21 @@ func (h *home) turn(v version, conf configuration) error {
 	return nil
 }
 
-// lastWords is how many of a node's last lines an operator is shown.
-const lastWords = 3
+// lastLines is how many of a node's last lines an operator is shown, and lineBytes how much of each.
+const (
+	lastLines = 3
+	lineBytes = 160
+)
+
+// lastWords are a node's last lines that say more than its exit does.
+func lastWords(exit *node.Exit) (lines []string) {
+	for _, line := range exit.Lines {
+		if exit.Detail == "" || !strings.Contains(line, exit.Detail) {
+			lines = append(lines, strings.ToValidUTF8(line[:min(len(line), lineBytes)], ""))
+		}
+	}
+	return lines[max(0, len(lines)-lastLines):]
+}
 
 // start starts the node and returns once its HTTP answers, or with the reason why it does not. The order stands whatever becomes of
 // ctx: whoever gives up must not leave the node down.
@@ -343,8 +355,8 @@ func (h *home) start(ctx context.Context) error {
 		if hint := exit.Hint(); hint != "" {
 			text += " (hint: " + hint + ")"
 		}
-		if n := len(exit.Lines); n > 0 {
-			text += "; its last lines: " + strings.Join(exit.Lines[max(0, n-lastWords):], " | ")
+		if lines := lastWords(exit); len(lines) > 0 {
+			text += "; its last lines: " + strings.Join(lines, " | ")
 		}
 		return &problem{text, err}
 	}

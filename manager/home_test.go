@@ -2,7 +2,6 @@ package manager
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"maps"
 	"os"
@@ -200,6 +199,7 @@ func TestBecome(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds simnodeos")
 	}
+	t.Parallel()
 	r := newRig(t)
 	beside := filepath.Join(r.cfg.Manager.Home, "beside")
 	r.versionFolder("v1.9.0", `exec "`+r.bin+`" --sim-version v1.9.0 "$@"`, "args = [\"--max-clients\", \"11\"]\nconfig = \"more.ini\"\n"+
@@ -342,6 +342,7 @@ func TestABrokenVersionIsNoCrash(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds simnodeos")
 	}
+	t.Parallel()
 	r := newRig(t)
 	r.versionFolder("v2.0.0", "exit 0", "colour = \"red\"\n")
 	if err := os.Symlink("versions/v2.0.0", filepath.Join(r.cfg.Manager.Home, "current")); err != nil {
@@ -427,7 +428,7 @@ func turnAndDie(home string) error {
 	}
 	h.step = func(op string) {
 		if left--; left == 0 {
-			fmt.Println(op)
+			_, _ = os.Stdout.WriteString(op)
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		}
 	}

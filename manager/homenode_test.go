@@ -54,6 +54,7 @@ func TestTheNodeOfAMember(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds simnodeos")
 	}
+	t.Parallel()
 	r := newRig(t)
 	rows, features := filepath.Join(r.cfg.Manager.Home, "rows"), filepath.Join(r.cfg.Manager.Home, "features")
 	r.cfg.Node.Args = append(r.cfg.Node.Args, "--sim-table", rows, "--sim-feature-file", features)
@@ -161,6 +162,7 @@ func TestStage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds simnodeos")
 	}
+	t.Parallel()
 	r := newRig(t)
 	r.versionFolder("v1.9.0", `exec "`+r.bin+`" --sim-version v1.9.0 "$@"`, "")
 	r.versionFolder("v1.9.1", `exec "`+r.bin+`" --sim-version v1.9.0 "$@"`, "")

@@ -124,17 +124,18 @@ func (h *home) look() {
 		return
 	}
 	h.complains("")
-	switch {
-	case h.lies == known || h.lies == h.configs.Adopted:
-	case h.lies == h.configs.Refused:
+	switch h.lies {
+	case known, h.configs.Adopted:
+	case h.configs.Refused:
 		h.log.Warn("the configuration that lies there failed before and is not offered", "config", h.lies)
 	default:
+		h.untidy.Store(true)
 		h.log.Info("another configuration lies there", "config", h.lies, "runs", h.configs.Adopted)
 	}
 }
 
-// tidy removes the versions that were fetched once, and the configurations, that nobody needs any more: after a switch, and while
-// no operation may want them back.
+// tidy removes the versions that were fetched once, and the configurations, that nobody needs any more: when there are new ones, and
+// while no operation may want one back.
 func (h *home) tidy(s *fsm.State) {
 	if slices.ContainsFunc(s.RunningOperations(), fsm.Operation.Rolling) || !h.untidy.Swap(false) {
 		return
@@ -142,7 +143,7 @@ func (h *home) tidy(s *fsm.State) {
 	h.mu.Lock()
 	before := h.configs.Version
 	me := s.Homes[h.cfg().Manager.ID]
-	err := h.configs.prune(me.Config, me.Runs.Config, me.Runs.Offers)
+	err := h.configs.prune(h.lies, me.Config, me.Runs.Config, me.Runs.Offers)
 	h.mu.Unlock()
 	removed, failed := h.versions.Retain(h.cfg().Upgrade.Keep, before, me.Tag, me.Runs.Tag)
 	if len(removed) > 0 {

@@ -64,6 +64,7 @@ func await(t *testing.T, h *home, what string, is func(v control.HomeView) bool)
 
 // TestFilesAndStateAreFollowed: a template that an editor replaces, one at another path, an overlay, a refusal.
 func TestFilesAndStateAreFollowed(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.write("nodeos.ini", "max-clients = 3\n")
 	h := must[*home](t)(r.openHome())

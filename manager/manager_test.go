@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -24,7 +23,7 @@ import (
 func TestMain(m *testing.M) {
 	if home := os.Getenv("MANAGER_TEST_HOME"); home != "" {
 		if err := turnAndDie(home); err != nil {
-			fmt.Println(err)
+			_, _ = os.Stdout.WriteString(err.Error())
 			os.Exit(1)
 		}
 		os.Exit(0)
