@@ -126,6 +126,22 @@ func (c *client) get(ctx context.Context, a Asset, header http.Header) (*http.Re
 	return nil, err
 }
 
+// there looks whether a server has an asset, by its first byte.
+func (c *client) there(ctx context.Context, a Asset) error {
+	if a.How == HowFile {
+		return nil // exists has looked
+	}
+	return c.again(ctx, func() (int64, error) {
+		watched, _, stop := watch(ctx, c.stall)
+		defer stop()
+		resp, err := c.get(watched, a, http.Header{"Range": {"bytes=0-0"}})
+		if err != nil {
+			return 0, err
+		}
+		return 0, resp.Body.Close()
+	})
+}
+
 // lost is the problem behind a request that had no answer, or a body that ended early.
 func (c *client) lost(ctx context.Context, a Asset, err error) error {
 	name := shown(a.url.String())

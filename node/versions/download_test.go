@@ -54,6 +54,11 @@ func TestChecksumFiles(t *testing.T) {
 	body := nodeos("v1.2.2")
 	good, bad := sumOf(body), strings.Repeat("0", 64)
 	name := "nodeos-1.2.2_linux_amd64"
+	t.Run("and no asset either", func(t *testing.T) {
+		s := serve(t, false)
+		_, err := home(t).Stage(t.Context(), Request{Tag: "v1.2.2", Source: s.URL + "/v1.2.3/nodeos.zip"}, nil)
+		wantKind(t, err, ErrMissing, "404", "nodeos.zip")
+	})
 	cases := []struct {
 		name, path, text, checksums, by string
 		kind                            error
@@ -85,8 +90,9 @@ func TestChecksumFiles(t *testing.T) {
 			if tc.kind != nil {
 				wantKind(t, err, tc.kind)
 				wantClean(t, h)
-				if fetched := s.count(assetPath); (fetched > 0) != errors.Is(err, ErrChecksum) {
-					t.Errorf("fetched %d times", fetched)
+				whole := slices.ContainsFunc(s.requests(assetPath), func(r *http.Request) bool { return r.Header.Get("Range") != "bytes=0-0" })
+				if whole != errors.Is(err, ErrChecksum) {
+					t.Errorf("fetched: %v", whole)
 				}
 				return
 			}

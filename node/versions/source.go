@@ -157,6 +157,9 @@ func (h *Home) published(ctx context.Context, c *client, a Asset, beside []relea
 			return sum, path.Base(from.url.Path), nil
 		}
 	}
+	if err := c.there(ctx, a); err != nil { // a mistyped tag is not about checksums
+		return "", "", err
+	}
 	hint := "name the asset's SHA-256 (sha256sum FILE), or the file that has it"
 	if len(tried) == 0 {
 		return "", "", problem(ErrNoChecksum, hint, "nothing beside %s says which SHA-256 it must have", a.Source)
