@@ -123,12 +123,19 @@ func (b *box) check(missed bool) drill.Report {
 	return r
 }
 
+// overview is how the cluster is, as soon as one member leads and one holds.
 func (b *box) overview() drill.Overview {
 	b.t.Helper()
+	return b.seen("nobody leads or holds", func(o drill.Overview) bool { return o.Leader != "" && o.Holder() != "" })
+}
+
+// seen is how the cluster is, as soon as that is so.
+func (b *box) seen(otherwise string, so func(drill.Overview) bool) drill.Overview {
+	b.t.Helper()
 	var o drill.Overview
-	b.eventually(10*time.Second, "somebody to say how the cluster is", func(ctx context.Context) (err error) {
-		if o, err = b.Overview(ctx); err == nil && (o.Holder() == "" || o.Leader == "") {
-			err = errors.New("nobody leads or holds")
+	b.eventually(10*time.Second, "how the cluster is", func(ctx context.Context) (err error) {
+		if o, err = b.Overview(ctx); err == nil && !so(o) {
+			err = errors.New(otherwise)
 		}
 		return err
 	})

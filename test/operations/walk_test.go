@@ -336,7 +336,7 @@ func (b *box) killOne(c cell, id string, m *drill.Member) time.Time {
 // victim is who of the cell's kind is killed. The leader is another one than the member at work, unless it is the leader's work.
 func (b *box) victim(c cell, id string, m *drill.Member) *drill.Member {
 	b.t.Helper()
-	view := b.overview()
+	view := b.seen("nobody leads", func(o drill.Overview) bool { return o.Leader != "" }) // at a hard fork nobody holds
 	switch {
 	case c.victim == theLeader && c.leads():
 		return m
@@ -362,13 +362,6 @@ func (b *box) victim(c cell, id string, m *drill.Member) *drill.Member {
 // leadElsewhere lets another member lead.
 func (b *box) leadElsewhere(m *drill.Member) *drill.Member {
 	b.t.Helper()
-	leader := ""
 	b.send(http.MethodPost, "/cluster/leader/transfer", fields{"to": b.other(m.ID).ID}, http.StatusOK, nil)
-	b.eventually(10*time.Second, "another leader", func(context.Context) error {
-		if leader = b.overview().Leader; leader == m.ID {
-			return errors.New("it still leads")
-		}
-		return nil
-	})
-	return b.member(leader)
+	return b.member(b.seen(m.ID+" still leads", func(o drill.Overview) bool { return o.Leader != "" && o.Leader != m.ID }).Leader)
 }
