@@ -151,7 +151,7 @@ func (w *model) handoffs() {
 		to := w.members[o.Handoff.To]
 		later := w.at.Add(startTime).UnixMilli()
 		moved := step == fsm.StepStart || step == fsm.StepVerify
-		if !moved && (l.Epoch != o.Handoff.Epoch || l.Released) || moved && l.Epoch != o.Handoff.Epoch+1 || !to.alive || !to.node || w.s.Members[o.Handoff.To].ID == "" || !w.calm && w.chance(10, "handoff fails") {
+		if !moved && (l.Epoch != o.Handoff.Epoch || l.Released) || moved && l.Epoch != o.Handoff.Epoch+1 || to == nil || !to.alive || !to.node || !w.calm && w.chance(10, "handoff fails") {
 			w.must(fsm.FinishOperation{ID: o.ID, Step: step, Outcome: fsm.Failed, Reason: "no luck"})
 			continue
 		}
@@ -185,6 +185,14 @@ func (w *model) work(id string) {
 	}
 	m.wait = rapid.IntRange(0, 8).Draw(w.t, "work")
 	report := fsm.ReportOperation{ID: o.ID, Number: o.Number(), Member: id, Incarnation: w.s.Members[id].Incarnation, Ended: true}
+	if o.Current().Name == fsm.StepFork {
+		if uint32(w.slot()) < o.Roll.Upgrade.AtBlock {
+			return
+		}
+		if l := w.s.Lease; l.Open() && l.Holder == id && l.Incarnation == report.Incarnation && l.First <= w.slot()+1 {
+			w.must(fsm.Release{Epoch: l.Epoch, Incarnation: l.Incarnation, Signed: min(l.Last, w.slot())})
+		}
+	}
 	stops := slices.Contains([]string{fsm.StepRestart, fsm.StepSwitch, fsm.StepUndo, fsm.StepFork}, o.Current().Name)
 	switch {
 	case !w.calm && w.chance(5, "fault"):

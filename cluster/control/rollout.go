@@ -21,7 +21,7 @@ const (
 	mendTime  = 3 * time.Second
 	mendAgain = time.Minute
 	mendMost  = time.Hour
-	// rolloutAgain is how long after a rollout that failed it is tried again with those that did not refuse it.
+	// rolloutAgain is how long after a rollout that failed, for another reason than a configuration, it is tried again.
 	rolloutAgain = 5 * time.Minute
 )
 
@@ -67,10 +67,11 @@ func (c *rolloutController) Reconcile(ctx context.Context, s *fsm.State) (time.D
 
 // planRollout lists what is to be rolled out without being asked for, by member: what those that are there offer and did not refuse.
 // Nothing while another operation is at work or the cluster is in maintenance, nor what an operator has canceled, nor at once what has
-// just failed for another reason.
+// just failed for another reason; and nothing at all while what failed on one member still lies there: the others' may be the same mistake,
+// come a minute later with a ConfigMap, say.
 func planRollout(s *fsm.State, peers map[string]health.Peer, now time.Time) map[string]string {
 	offers := map[string]string{}
-	if s.Cluster.Maintenance || disrupted(s) {
+	if s.Cluster.Maintenance || disrupted(s) || failedOffer(s) != "" {
 		return offers
 	}
 	for id, h := range s.Homes {
@@ -78,7 +79,7 @@ func planRollout(s *fsm.State, peers map[string]health.Peer, now time.Time) map[
 		if p := peers[id]; !p.Alive || p.Report.Incarnation != m.Incarnation {
 			continue
 		}
-		if !ok || m.Witness || !h.Runs.Auto || h.Runs.Offers == "" || h.Runs.Offers == h.Refused || h.Runs.Offers == h.Runs.Config {
+		if !ok || m.Witness || !h.Runs.Auto || h.Runs.Offers == "" || h.Runs.Offers == h.Runs.Config {
 			continue
 		}
 		if putOff(s, id, h.Runs.Offers, now) {
@@ -87,6 +88,16 @@ func planRollout(s *fsm.State, peers map[string]health.Peer, now time.Time) map[
 		offers[id] = h.Runs.Offers
 	}
 	return offers
+}
+
+// failedOffer names a member whose configuration failed there and still lies there, or still runs; "" for nobody.
+func failedOffer(s *fsm.State) string {
+	for _, id := range s.MemberIDs() {
+		if h := s.Homes[id]; h.Refused != "" && (h.Runs.Offers == h.Refused || h.Runs.Config == h.Refused) {
+			return id
+		}
+	}
+	return ""
 }
 
 // disrupted reports whether an operation runs that nothing disruptive may be begun beside.

@@ -38,8 +38,12 @@ func TestPlanRollout(t *testing.T) {
 		"not who is gone":      {func(_ *fsm.State, p map[string]health.Peer) { p["b"] = health.Peer{} }, "c"},
 		"not who was removed":  {func(s *fsm.State, _ map[string]health.Peer) { delete(s.Members, "b") }, "c"},
 		"not by hand":          {func(s *fsm.State, _ map[string]health.Peer) { home(s, "b", func(h *fsm.Home) { h.Runs.Auto = false }) }, "c"},
-		"not what was refused": {func(s *fsm.State, _ map[string]health.Peer) { home(s, "b", func(h *fsm.Home) { h.Refused = "new" }) }, "c"},
-		"another one, though":  {func(s *fsm.State, _ map[string]health.Peer) { home(s, "b", func(h *fsm.Home) { h.Refused = "newer" }) }, "b c"},
+		"not what was refused": {func(s *fsm.State, _ map[string]health.Peer) { home(s, "b", func(h *fsm.Home) { h.Refused = "new" }) }, ""}, // nor by others while it lies there
+		"nor while it runs there": {func(s *fsm.State, p map[string]health.Peer) {
+			home(s, "b", func(h *fsm.Home) { h.Refused, h.Runs.Config, h.Runs.Offers = "other", "other", "" })
+			p["b"] = health.Peer{}
+		}, ""},
+		"another one, though": {func(s *fsm.State, _ map[string]health.Peer) { home(s, "b", func(h *fsm.Home) { h.Refused = "newer" }) }, "b c"},
 		"not what it runs": {func(s *fsm.State, _ map[string]health.Peer) {
 			home(s, "b", func(h *fsm.Home) { h.Runs.Config = "new" })
 		}, "c"},

@@ -130,7 +130,7 @@ type HomeView struct {
 	Tag    string        // of the version that `current` names; "" where there are no versions
 	Runs   string        // of the version that the node was started with last
 	Config string        // hash of the configuration that the node was started with last
-	Offers string        // hash of a configuration that differs from it and waits to be rolled out; "" for none
+	Offers string        // hash of a configuration that lies there and differs from it, one that failed there too; "" for none
 	Auto   bool          // offers are rolled out without being asked for
 	Limit  time.Duration // how long this member may take from its stop to its proof, as configured; a request may say otherwise
 }
