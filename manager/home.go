@@ -172,7 +172,7 @@ func (h *home) show(change func(*control.HomeView)) {
 		next.Config = h.configs.Adopted
 	}
 	next.Offers = ""
-	if h.lies != h.configs.Adopted && h.lies != h.configs.Refused {
+	if h.lies != h.configs.Adopted { // also what failed here: an operator may want it tried again, and is to see that it still lies there
 		next.Offers = h.lies
 	}
 	if next != old.view {

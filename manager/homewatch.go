@@ -127,7 +127,7 @@ func (h *home) look() {
 	switch h.lies {
 	case known, h.configs.Adopted:
 	case h.configs.Refused:
-		h.log.Warn("the configuration that lies there failed before and is not offered", "config", h.lies)
+		h.log.Warn("the configuration that lies there failed before", "config", h.lies)
 	default:
 		h.untidy.Store(true)
 		h.log.Info("another configuration lies there", "config", h.lies, "runs", h.configs.Adopted)

@@ -104,12 +104,14 @@ func TestFilesAndStateAreFollowed(t *testing.T) {
 		t.Errorf("offered: %+v", conf)
 	}
 	state.set(clusterSays("max-clients = 5\n", third), false)
-	await(t, h, "a refusal", func(v control.HomeView) bool { return v.Offers == "" })
 
 	next := *r.cfg
 	next.Node.ConfigTemplate = r.write("elsewhere.ini", "agent-name = third\n")
 	h.configure(&next)
-	fourth := await(t, h, "another file", offers).Offers
+	fourth := await(t, h, "another file", func(v control.HomeView) bool { return offers(v) && v.Offers != third }).Offers
+	if refused := must[*configs](t)(openConfigs(h.configs.dir)).Refused; refused != third {
+		t.Errorf("what the state says that failed here is not kept: %q", refused)
+	}
 	r.write("elsewhere.ini", "agent-name = fourth\n")
 	await(t, h, "a change of the other file", func(v control.HomeView) bool { return offers(v) && v.Offers != fourth })
 	if v := h.View(); v.Config != first {
