@@ -20,6 +20,10 @@ import (
 var undrilled = map[string]string{
 	"StateDatabaseFull":  "simnodeos has no state",
 	"CertificateExpires": "certificates last for months",
+	"OperationFailed":    "the members here have one version and one configuration",
+	"OperationLong":      "it takes an hour",
+	"VersionsDiffer":     "the same nodeos everywhere",
+	"ConfigurationWaits": "nothing is changed here",
 }
 
 // The alerts that each drill causes; whatever else fires in it is a fault, but for what the drill itself allows.

@@ -69,6 +69,19 @@ func healthy() series {
 	for _, le := range []string{"0.05", "0.1", "0.2", "0.5", "+Inf"} {
 		s.each("roundtable_gate_sign_seconds_bucket", `le="`+le+`"`, "0+2"+forever)
 	}
+	for _, kind := range []string{"handoff", "restart", "upgrade", "rollout"} {
+		s.each("roundtable_operation_age_seconds", `kind="`+kind+`"`, "0"+forever)
+		for _, outcome := range []string{"done", "failed", "canceled", "expired"} {
+			s.each("roundtable_operations_total", fmt.Sprintf("kind=%q,outcome=%q", kind, outcome), "0"+forever)
+		}
+	}
+	s.each("roundtable_build_info", `version="v1"`, "1"+forever)
+	for _, by := range []string{"m1", "m2", "m3"} {
+		for _, id := range []string{"m1", "m2", "m3"} {
+			s.one(by, "roundtable_member_node_info", fmt.Sprintf("id=%q,version=%q", id, "v1.2.2"), "1"+forever)
+		}
+	}
+	s.seen("roundtable_member_config_waits", always("0"))
 	s.seen("roundtable_member_up", always("1"))
 	s.seen("roundtable_member_fit", always("1"))
 	s.seen("roundtable_member_maintenance", always("0"))
@@ -155,6 +168,50 @@ var ruleCases = []ruleCase{
 			s.one("m1", "process_start_time_seconds", "", "1000x11 2000"+forever)
 			s.one("m2", "process_start_time_seconds", "", "1000x23 3000"+forever)
 			s.one("m2", "roundtable_raft_elections_total", "", "1x23 0x2 1"+forever)
+		},
+	},
+	{
+		name: "an upgrade that fails", quiet: "55s", end: "1m20s", fires: []string{"OperationFailed/warning"},
+		turn: func(s series) {
+			s.each("roundtable_operations_total", `kind="upgrade",outcome="failed"`, "0x11 1"+forever)
+		},
+	},
+	{
+		name: "a while after a restart that expired", quiet: "55s", end: "20m",
+		turn: func(s series) {
+			s.each("roundtable_operations_total", `kind="restart",outcome="expired"`, "0x11 1"+forever)
+		},
+	},
+	{
+		name: "a handoff that fails, and an upgrade that is canceled", quiet: "55s", end: "5m",
+		turn: func(s series) {
+			s.each("roundtable_operations_total", `kind="handoff",outcome="failed"`, "0x11 1"+forever)
+			s.each("roundtable_operations_total", `kind="upgrade",outcome="canceled"`, "0x11 1"+forever)
+		},
+	},
+	{
+		name: "an upgrade without an end", step: "1m", quiet: "1h", end: "1h20m", fires: []string{"OperationLong/warning"},
+		turn: func(s series) { s.each("roundtable_operation_age_seconds", `kind="upgrade"`, "0x11 0+60"+forever) },
+	},
+	{
+		name: "two versions of nodeos while one is rolled out", step: "10m", quiet: "2h", end: "24h", turn: twoVersions,
+	},
+	{
+		name: "two versions of nodeos", step: "10m", quiet: "24h", end: "28h", fires: []string{"VersionsDiffer/warning"}, turn: twoVersions,
+	},
+	{
+		name: "two versions of roundtable", step: "10m", quiet: "24h", end: "28h", fires: []string{"VersionsDiffer/warning"},
+		turn: func(s series) {
+			s.one("m3", "roundtable_build_info", `version="v1"`, "1x11 stale")
+			s.one("m3", "roundtable_build_info", `version="v2"`, "_x11 1"+forever)
+		},
+	},
+	{
+		name: "a configuration that waits", step: "1m", quiet: "1h5m", end: "1h20m", fires: []string{"ConfigurationWaits/warning"},
+		turn: func(s series) {
+			for _, by := range []string{"m1", "m2", "m3"} {
+				s.one(by, "roundtable_member_config_waits", `id="m2"`, "0x11 1"+forever)
+			}
 		},
 	},
 	{
@@ -295,6 +352,14 @@ var ruleCases = []ruleCase{
 			s.one("m2", "roundtable_certificate_expiry_seconds", `certificate="member"`, fmt.Sprintf("%dx11 %d%s", 60*86400, 86400, forever))
 		},
 	},
+}
+
+// twoVersions brings a member to another nodeos, and nobody else.
+func twoVersions(s series) {
+	for _, by := range []string{"m1", "m2", "m3"} {
+		s.one(by, "roundtable_member_node_info", `id="m3",version="v1.2.2"`, "1x11 stale")
+		s.one(by, "roundtable_member_node_info", `id="m3",version="v1.2.3"`, "_x11 1"+forever)
+	}
 }
 
 // gone ends a member after a minute: it is scraped no more, and the others miss it.
