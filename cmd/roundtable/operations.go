@@ -82,7 +82,7 @@ func (a *app) cancelCommand() *cobra.Command {
 					w.line("%s %s stops after the member at work: %s", o.Kind, o.ID, doing(o))
 					return
 				}
-				w.line("%s %s %s%s", o.Kind, o.ID, o.Outcome, left(o))
+				w.line("%s %s %s%s", o.Kind, o.ID, o.Outcome, left(o, ""))
 			})
 		},
 	})
@@ -143,7 +143,7 @@ func printOperation(w *printer, o api.Operation) {
 		how = fmt.Sprintf(", %d %%: %s", o.Percent, doing(o))
 	}
 	w.line("%s%s, %.2f s", outcomeInk(o.Outcome), how, o.Seconds)
-	if rest := left(o); rest != "" {
+	if rest := left(o, ""); rest != "" {
 		w.line("%s", strings.TrimPrefix(rest, "; "))
 	}
 	w.line("")

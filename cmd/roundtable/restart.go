@@ -76,9 +76,10 @@ func (a *app) rolloutCommand() *cobra.Command {
 	var wait patience
 	cmd := a.waitsUpTo(a.asks(&cobra.Command{
 		Use: "rollout", Short: "Bring changed configurations to the nodes, one after another", Args: cobra.NoArgs,
-		Long: "Restarts the nodes whose config.ini has changed (its template, its version's overlay, or the cluster's overlay, see config set), one\n" +
-			"after another as restart --rolling does. Members do it by themselves unless upgrade.rollout is \"manual\". Where a node does not come\n" +
-			"back with its new configuration, that is taken back, and reaches no other one; this command tries it again. Needs the role operate.",
+		Long: "Restarts the nodes whose configuration has changed (the template, the cluster's overlay, see config set, or what config.toml says of\n" +
+			"the node), one after another as restart --rolling does. Members do it by themselves unless upgrade.rollout is \"manual\". Where a node\n" +
+			"does not come back with its new configuration, that is taken back, and reaches no other one; this command tries it again. Needs the\n" +
+			"role operate.",
 		Example: "roundtable rollout --wait",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			body, err := wait.body()

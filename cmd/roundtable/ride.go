@@ -185,7 +185,11 @@ func bar(percent int) string {
 func (a *app) outcome(o api.Operation, raw []byte) error {
 	if err := a.show(raw, func(w *printer) {
 		if o.Outcome == fsm.Done {
-			w.line("%s %s done: %s in %.2f s", o.Kind, o.ID, result(o), o.Seconds)
+			reason := ""
+			if o.Reason != "" {
+				reason = ": " + o.Reason
+			}
+			w.line("%s %s done%s in %.2f s%s", o.Kind, o.ID, result(o), o.Seconds, reason)
 		}
 	}); err != nil {
 		return err
@@ -200,22 +204,26 @@ func (a *app) outcome(o api.Operation, raw []byte) error {
 	if len(o.Members) > 0 {
 		hint = "see: roundtable operations " + o.ID
 	}
-	return &failure{exitFailed, fmt.Sprintf("%s %s %s%s: %s%s", o.Kind, o.ID, o.Outcome, step, o.Reason, left(o)), hint}
+	return &failure{exitFailed, fmt.Sprintf("%s %s %s%s: %s%s", o.Kind, o.ID, o.Outcome, step, o.Reason, left(o, o.Reason)), hint}
 }
 
-// result is what a done operation brought about.
+// result is what a done operation brought about; "" where nothing was to do.
 func result(o api.Operation) string {
-	switch {
+	switch done := strings.Join(o.Done, ", "); {
+	case len(o.Members) == 0:
+		return ": " + o.From + " -> " + o.To
+	case done == "":
+		return ""
 	case o.Tag != "":
-		return o.Tag + " on " + strings.Join(o.Done, ", ")
-	case len(o.Members) > 0:
-		return strings.Join(o.Done, ", ")
+		return ": " + o.Tag + " on " + done
+	default:
+		return ": " + done
 	}
-	return o.From + " -> " + o.To
 }
 
-// left says how a rolling operation leaves the members that it is for, as far as it has come to them or has ended; "" for nothing.
-func left(o api.Operation) string {
+// left says how a rolling operation leaves the members that it is for, as far as it has come to them or has ended; "" for nothing. What
+// the reason says already is left out.
+func left(o api.Operation, reason string) string {
 	var rest []string
 	for _, id := range o.Members {
 		if o.Outcome != fsm.Running && !slices.Contains(o.Done, id) && !slices.Contains(o.Undone, id) {
@@ -227,7 +235,7 @@ func left(o api.Operation) string {
 		what string
 		who  []string
 	}{{"through", o.Done}, {"rolled back", o.Undone}, {"as before", rest}} {
-		if len(g.who) > 0 {
+		if len(g.who) > 0 && !strings.Contains(reason, "; "+g.what+": ") {
 			text += "; " + g.what + ": " + strings.Join(g.who, ", ")
 		}
 	}
