@@ -47,7 +47,7 @@ func exampleUpgrade() []any {
 func brokenUpgrade() api.Operation {
 	o := exampleUpgrade()[4].(api.Operation)
 	o.Outcome, o.Percent, o.Reason, o.Fault = fsm.Failed, 50, "m10: it ended at once: exit code 1; rolled back: m10; through: b", "m10: it ended at once: exit code 1"
-	o.Done, o.Undone, o.Message = []string{"b"}, []string{"m10"}, "failed: " + o.Reason
+	o.Done, o.Undone, o.Message = []string{"b"}, []string{"m10"}, "failed: "+o.Reason
 	o.Steps = append(o.Steps[:3:3], api.Step{Name: fsm.StepSwitch, Assignee: "m10", Since: "2026-11-21T12:00:13.010Z", Seconds: 2, Parts: []api.Part{{Member: "m10", Fault: "it ended at once: exit code 1", Ended: "2026-11-21T12:00:15.000Z"}}},
 		api.Step{Name: fsm.StepUndo, Assignee: "m10", Since: "2026-11-21T12:00:15.010Z", Seconds: 6, Parts: []api.Part{{Member: "m10", Percent: 100, Text: "back on v1.2.2", Ended: "2026-11-21T12:00:21.000Z"}}})
 	return o
