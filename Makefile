@@ -106,7 +106,7 @@ LOAD   ?= 60m
 REPORT := bin/drills
 DRILL  := bin/roundtable drill --seed $(SEED)
 FAULTS := handoff kill-holder kill-manager kill-node kill-leader freeze-manager freeze-node freeze-holder partition partition-oneway \
-	disk-stall clock-step signer-slow rolling-restart
+	disk-stall clock-step signer-slow rolling-restart restart upgrade
 
 drill: build
 	@mkdir -p $(REPORT)
@@ -114,6 +114,7 @@ drill: build
 	$(DRILL) handoff --latency 80ms --runs $(RUNS) --parallel 5 --json $(REPORT)/2-latency.json
 	$(DRILL) mix --baselines --runs 200 --parallel 6 --json $(REPORT)/3-mix.json --html $(REPORT)/3-mix.html
 	$(DRILL) handoff kill-holder freeze-holder kill-leader --producers 21 --longest 30s --runs 16 --parallel 8 --json $(REPORT)/4-gap.json --html $(REPORT)/4-gap.html
+	$(DRILL) restart upgrade --producers 21 --runs 20 --parallel 5 --json $(REPORT)/6-rolling-gap.json --html $(REPORT)/6-rolling-gap.html
 	$(DRILL) load --length $(LOAD) --runs 1 --json $(REPORT)/5-load.json --html $(REPORT)/5-load.html
 	bin/roundtable drill report $(REPORT)/*.json
 

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
+
+	"roundtable/api"
+	"roundtable/fsm"
 )
 
 // turnTime bounds what a rolling operation may take for one member, handoff and gap not counted.
@@ -13,18 +15,6 @@ const turnTime = 60 * time.Second
 
 // errNoOperations is of a system that is not ours.
 var errNoOperations = errors.New("drill: it has no such operation")
-
-// Operation is what a member says of one.
-type Operation struct {
-	ID      string `json:"id"`
-	Kind    string `json:"kind"`
-	Outcome string `json:"outcome"` // "queued" and "running" are not over
-	Step    string `json:"step"`
-	Reason  string `json:"reason"`
-}
-
-// Over reports whether it has ended.
-func (o Operation) Over() bool { return !slices.Contains([]string{"", "queued", "running"}, o.Outcome) }
 
 // Begin asks a member for an operation and returns its id.
 func (s *Sandbox) Begin(ctx context.Context, ask *Member, path, body string) (string, error) {
@@ -36,7 +26,7 @@ func (s *Sandbox) Begin(ctx context.Context, ask *Member, path, body string) (st
 }
 
 // Operation asks a member for an operation.
-func (s *Sandbox) Operation(ctx context.Context, ask *Member, id string) (o Operation, err error) {
+func (s *Sandbox) Operation(ctx context.Context, ask *Member, id string) (o api.Operation, err error) {
 	err = s.get(ctx, ask.API+"/cluster/operations/"+id, &o)
 	return o, err
 }
@@ -52,12 +42,12 @@ func (s *Sandbox) operate(ctx context.Context, ask *Member, path, body string) e
 		switch {
 		case err != nil:
 			return err
-		case o.Outcome == "done":
+		case o.Outcome == fsm.Done:
 			return nil
-		case o.Over():
+		case o.Outcome != fsm.Running:
 			return stop{fmt.Errorf("the %s is %s: %s", o.Kind, o.Outcome, o.Reason)}
 		}
-		return fmt.Errorf("the %s is %s, at step %q", o.Kind, o.Outcome, o.Step)
+		return fmt.Errorf("the %s is running: %s", o.Kind, o.Message)
 	})
 }
 

@@ -58,8 +58,11 @@ func TestShort(t *testing.T) {
 	}
 	for _, name := range drill.Scenarios() {
 		runs := 1
-		if name == "mix" {
+		switch name {
+		case "mix":
 			runs = 3
+		case "upgrade": // there and back
+			runs = 2
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
