@@ -2,6 +2,7 @@ package manager
 
 import (
 	"errors"
+	"strings"
 
 	"roundtable/fsm"
 	"roundtable/node"
@@ -24,7 +25,8 @@ func checkOverlay(lines string) error {
 	case err != nil:
 		return refuse(wrong(err), "")
 	case len(b.Notes) > 0:
-		return refuse(b.Notes[0], "roundtable sets it on each member: from its config.toml, or from what the cluster has agreed on (roundtable config set)")
+		key, _, _ := strings.Cut(b.Notes[0], ":")
+		return refuse(key+" is set by roundtable itself", "on each member, from its config.toml or from what the cluster has agreed on: roundtable config get")
 	}
 	return nil
 }
