@@ -286,6 +286,7 @@ func (g *generator) word(most int) string {
 var (
 	readPaths = []string{"/cluster", "/cluster/raft", "/cluster/members", "/cluster/members/m1", "/cluster/lease", "/cluster/round", "/cluster/operations", "/cluster/history", "/cluster/events", "/cluster/config"}
 	acting    = [][2]string{
+		{"POST", "/cluster/restart"}, {"POST", "/cluster/upgrade"}, {"POST", "/cluster/rollout"},
 		{"POST", "/cluster/handoff"}, {"POST", "/cluster/maintenance"}, {"POST", "/cluster/leader/transfer"}, {"PATCH", "/cluster/members/m1"}, {"POST", "/cluster/members"},
 		{"PATCH", "/cluster/config"}, {"POST", "/cluster/tokens"},
 	}
@@ -396,7 +397,10 @@ func (g *generator) meaningless() *bad {
 		r{"PATCH", "/cluster/members/" + g.word(30), `{"priority":1}`, 404}, r{"PATCH", "/cluster/members/m1", `{}`, 400}, r{"DELETE", "/cluster/members/" + g.word(30), "", 404}, r{"DELETE", "/cluster/operations/" + fmt.Sprint(g.rand.Uint64()), "", 404},
 		r{"DELETE", "/cluster/tokens/" + g.word(30), "", 404}, r{"POST", "/cluster/tokens", `{"name":"` + g.word(9) + `","role":"root"}`, 400}, r{"POST", "/cluster/tokens", `{"name":"../x","role":"read"}`, 400},
 		r{"POST", "/cluster/tokens", `{"name":"x","role":"read","ttl":"` + g.word(5) + `"}`, 400}, r{"POST", "/cluster/members", `{"id":"m1"}`, 409}, r{"POST", "/cluster/members", `{"id":"a b"}`, 400}, r{"POST", "/cluster/members", `{"id":"x","ttl":"99999h"}`, 400},
-		r{"POST", "/cluster/certificate", `{"csr":"` + g.word(30) + `"}`, 403})
+		r{"POST", "/cluster/certificate", `{"csr":"` + g.word(30) + `"}`, 403}, r{"POST", "/cluster/restart", `{}`, 400}, r{"POST", "/cluster/restart", `{"rolling":true,"member":"m1"}`, 400}, r{"POST", "/cluster/restart", `{"member":"` + g.word(30) + `"}`, 404},
+		r{"POST", "/cluster/restart", `{"rolling":true,"limit":"` + g.word(5) + `"}`, 400}, r{"POST", "/cluster/upgrade", `{"tag":"../` + g.word(9) + `"}`, 400}, r{"POST", "/cluster/upgrade", `{"tag":"v1","row":{"` + g.word(9) + `":1}}`, 400},
+		r{"POST", "/cluster/upgrade", `{"tag":"v1","at_block":1,"hard_fork":true}`, 409}, r{"POST", "/cluster/upgrade", `{"tag":"v1","members":["` + g.word(30) + `"]}`, 404}, r{"POST", "/cluster/rollout", `{}`, 409}, r{"POST", "/cluster/rollout?wait=" + g.word(5), `{}`, 400},
+		r{"PATCH", "/cluster/config", `{"overlay":"nonsense"}`, 409}, r{"PATCH", "/cluster/config", `{"overlay":"signature-provider = PUB_K1_x=KEY:PVT_K1_x"}`, 409}, r{"PATCH", "/cluster/config", `{"overlay":"http-server-address = 0.0.0.0:1"}`, 409})
 	return &bad{kind: "meaningless", text: request(x.method, x.path, x.body, g.as(api.Admin)), want: []int{x.want}}
 }
 

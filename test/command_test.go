@@ -107,6 +107,13 @@ func TestEveryCommand(t *testing.T) {
 	c.want(0, "handoff --to "+holder.ID+" --when now", "follow it with")
 	b.settle()
 
+	id = strings.Fields(c.want(0, "restart "+standby.ID+" --wait", "done: "+standby.ID))[1]
+	c.want(0, "operations "+id, "through: "+standby.ID)
+	c.want(2, "upgrade v9.9.9", "--yes")
+	c.want(1, "upgrade v9.9.9 --yes --wait", "as before: ")
+	c.want(1, "rollout", "rollout.refused")
+	c.want(0, "operations --follow", "no operation is under way")
+
 	c.want(0, "maintenance on", "maintenance is on")
 	c.want(0, "status", "maintenance is on")
 	c.want(0, "config get maintenance", "true")
