@@ -362,6 +362,12 @@ func (b *box) victim(c cell, id string, m *drill.Member) *drill.Member {
 // leadElsewhere lets another member lead.
 func (b *box) leadElsewhere(m *drill.Member) *drill.Member {
 	b.t.Helper()
-	b.send(http.MethodPost, "/cluster/leader/transfer", fields{"to": b.other(m.ID).ID}, http.StatusOK, nil)
+	b.eventually(endTime, "another leader", func(ctx context.Context) error { // raft gives a transfer little time
+		status, text, err := b.ask(ctx, b.running(), http.MethodPost, "/cluster/leader/transfer", fields{"to": b.other(m.ID).ID})
+		if err == nil && status != http.StatusOK {
+			err = fmt.Errorf("%d %s", status, text)
+		}
+		return err
+	})
 	return b.member(b.seen(m.ID+" still leads", func(o drill.Overview) bool { return o.Leader != "" && o.Leader != m.ID }).Leader)
 }
