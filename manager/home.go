@@ -351,16 +351,21 @@ func (h *home) start(ctx context.Context) error {
 	text := "manager: the node did not start"
 	st := h.supervisor.Status()
 	if exit := st.LastExit; exit != nil && !exit.Asked && (errors.Is(err, node.ErrExited) || errors.Is(err, node.ErrFailed)) {
-		text += ": " + exit.String()
-		if hint := exit.Hint(); hint != "" {
-			text += " (hint: " + hint + ")"
-		}
-		if lines := lastWords(exit); len(lines) > 0 {
-			text += "; its last lines: " + strings.Join(lines, " | ")
-		}
-		return &problem{text, err}
+		return exited(text, exit, err)
 	}
 	return fmt.Errorf("%s: %w", text, err)
+}
+
+// exited is a text with how the node ended, and what it said last.
+func exited(text string, exit *node.Exit, err error) error {
+	text += ": " + exit.String()
+	if hint := exit.Hint(); hint != "" {
+		text += " (hint: " + hint + ")"
+	}
+	if lines := lastWords(exit); len(lines) > 0 {
+		text += "; its last lines: " + strings.Join(lines, " | ")
+	}
+	return &problem{text, err}
 }
 
 // problem is an error with a text of its own.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"roundtable/chain"
@@ -17,8 +18,41 @@ import (
 // lookPeers is how often a proof that lacks peers looks again.
 const lookPeers = 250 * time.Millisecond
 
-// Prove returns once the node is proved back; peers says whether its p2p peers are as they must be.
+// Prove returns once the node is proved back; peers says whether its p2p peers are as they must be. A node that ran and ended by
+// itself is proved not to be, whatever its next start brings.
 func (h *home) Prove(ctx context.Context, best func() chain.Slot, peers func() bool, say func(percent int, text string)) error {
+	watched, ended := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() { ended(h.untilItEnds(watched)) })
+	defer watching.Wait()
+	defer ended(nil)
+	err := h.prove(watched, best, peers, say)
+	if cause := (*problem)(nil); err != nil && errors.As(context.Cause(watched), &cause) {
+		return cause
+	}
+	return err
+}
+
+// untilItEnds returns why the node ended, once it does so unasked after it was seen running; or ctx's error.
+func (h *home) untilItEnds(ctx context.Context) error {
+	ran, before := false, (*node.Exit)(nil)
+	for {
+		st, changed := h.supervisor.Watch()
+		switch {
+		case !ran:
+			ran, before = st.State == node.StateRunning, st.LastExit
+		case st.LastExit != before && !st.LastExit.Asked:
+			return exited("manager: the node started, and then ended", st.LastExit, node.ErrExited)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (h *home) prove(ctx context.Context, best func() chain.Slot, peers func() bool, say func(percent int, text string)) error {
 	err := node.Prove(ctx, node.ProveConfig{
 		Monitor: h.monitor, Now: h.now, Best: func() chain.Block { return chain.Block{Slot: best()} },
 		Progress: func(text string) { say(proofPercent(text), text) },
@@ -54,6 +88,9 @@ const snapshotWait = 15 * time.Minute
 
 // Snapshot makes a chain snapshot.
 func (h *home) Snapshot(ctx context.Context) (string, error) {
+	if err := h.answers(ctx); err != nil {
+		return "", err
+	}
 	ctx, cancel := context.WithTimeout(ctx, snapshotWait)
 	defer cancel()
 	s, err := h.client.CreateSnapshot(ctx)
@@ -63,8 +100,31 @@ func (h *home) Snapshot(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%s of block #%d", s.Path, s.HeadNum), nil
 }
 
-// Arm tells nodeos to stop at a block: it takes in none behind it, and makes none. A restart forgets it.
-func (h *home) Arm(ctx context.Context, block uint32) error { return h.client.PauseAtBlock(ctx, block) }
+// answers returns once the node's HTTP answers: it may just be starting, because its manager was restarted.
+func (h *home) answers(ctx context.Context) error {
+	for {
+		st, changed := h.supervisor.Watch()
+		switch st.State {
+		case node.StateRunning:
+			return nil
+		case node.StateFailed, node.StateStopped:
+			return fmt.Errorf("manager: the node is %s: %s", st.State, st.Reason)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("manager: the node is %s: %w", stateWords(st.State), ctx.Err())
+		}
+	}
+}
+
+// Arm tells nodeos to stop at a block, as soon as it answers: it takes in none behind it, and makes none. A restart forgets it.
+func (h *home) Arm(ctx context.Context, block uint32) error {
+	if err := h.answers(ctx); err != nil {
+		return err
+	}
+	return h.client.PauseAtBlock(ctx, block)
+}
 
 // Disarm takes it back, and leaves a pause as it is.
 func (h *home) Disarm(ctx context.Context) error { return h.client.NoPauseAtBlock(ctx) }

@@ -131,6 +131,28 @@ func TestTheNodeOfAMember(t *testing.T) {
 	if paused := must[bool](t)(r.client.Paused(ctx)); paused {
 		t.Error("to take a stop back paused the node")
 	}
+
+	// One that ends while it is being proved, and is started again by itself.
+	failed := make(chan error, 1)
+	seen := make(chan struct{})
+	go func() {
+		failed <- h.Prove(ctx, func() chain.Slot { return 0 }, func() bool { return false }, func(_ int, text string) {
+			if text == "it has no p2p peers yet" {
+				select {
+				case seen <- struct{}{}:
+				default:
+				}
+			}
+		})
+	}()
+	<-seen
+	r.home.supervisor.Kill()
+	if err := <-failed; err == nil || !strings.Contains(err.Error(), "the node started, and then ended: killed (signal 9") {
+		t.Errorf("a node that died: %v", err)
+	}
+	if err := h.Arm(ctx, 1<<30); err != nil { // it waits until the node answers
+		t.Errorf("a node that is starting again: %v", err)
+	}
 }
 
 // triggered waits until the node says so.

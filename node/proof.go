@@ -57,7 +57,7 @@ func (p *Proof) See(v *View, best chain.Block, now time.Time) (proved bool, prog
 	case !v.Healthy:
 		return false, v.Reason
 	case !near:
-		return false, fmt.Sprintf("its head #%d is %d slots behind the best, #%d", v.Head.Num, best.Slot-v.Head.Slot, best.Num)
+		return false, fmt.Sprintf("its head #%d is %d slots behind the best", v.Head.Num, best.Slot-v.Head.Slot)
 	case p.Peers > 0 && !v.PeersKnown:
 		return false, "its p2p peers are not known yet"
 	case v.Peers < p.Peers:

@@ -169,7 +169,7 @@ func TestProofOfTheRest(t *testing.T) {
 	v.Healthy, v.Reason = false, "the main thread does not answer"
 	expect(v, false, "the main thread does not answer")
 	best = chain.Block{Slot: head.Slot + 3, Num: 99}
-	expect(healthy(head, at), false, "its head #3 is 3 slots behind the best, #99")
+	expect(healthy(head, at), false, "its head #3 is 3 slots behind the best")
 	best.Slot--
 	expect(healthy(head, at), true, "block 2 of 2")
 	at = at.Add(7 * time.Second)
