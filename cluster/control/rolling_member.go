@@ -284,9 +284,14 @@ func (c *rollingMember) target(j *job) (tag, config string, stop bool) {
 // replace stops the node, starts it as it is to run, and proves it back.
 func (c *rollingMember) replace(ctx context.Context, j *job) (string, error) {
 	tag, config, stop := c.target(j)
-	if stop && j.step == fsm.StepSwitch {
+	switch {
+	case stop && j.step == fsm.StepSwitch:
 		if err := c.home.Ready(ctx, *j.roll.Upgrade); err != nil {
 			return "", fmt.Errorf("not ready for the upgrade: %w", err)
+		}
+	case stop && j.step == fsm.StepRestart && tag != "": // a home that was lost has not got it
+		if _, err := c.home.Stage(ctx, fsm.Upgrade{Tag: tag}, func(percent int, text string) { j.say(percent/4, text) }); err != nil {
+			return "", fmt.Errorf("%s, which it is to run, cannot be made ready: %w", tag, err)
 		}
 	}
 	if stop {
