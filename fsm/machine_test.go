@@ -15,6 +15,7 @@ type machine struct {
 	live    *State // has never been restored
 	replica *State // goes through the log's encoding, and now and then through a raft snapshot
 	rig     map[string]int
+	kinds   []string // what is drawn
 
 	signs    map[chain.Slot]uint64 // slot -> epoch that may sign it, by the accepted commands alone
 	over     map[uint64]bool       // epochs that were released
@@ -22,6 +23,14 @@ type machine struct {
 	answers  map[string]Result // first answer by idempotency key
 	lastKeys []string
 	seen     []published
+}
+
+// failer is what a check needs of a test.
+type failer interface {
+	Helper()
+	Errorf(string, ...any)
+	Fatalf(string, ...any)
+	Fatal(...any)
 }
 
 type published struct {
@@ -84,6 +93,14 @@ func (m *machine) incarnations() []string {
 	return all
 }
 
+// allKinds are what draw makes up, and how often.
+var allKinds = []string{
+	"grant", "grant", "extend", "extend", "release", "transfer", "transfer", "put", "set", "remove", "cluster", "round", "window", "alarm",
+	"token", "token gone", "invite", "admit", "patch", "leader",
+	"start", "advance", "advance", "hand", "hand", "finish", "expire",
+	"roll", "turn", "turn", "turn", "turn", "report", "report", "report", "end", "cancel", "home", "overlay", "within",
+}
+
 // draw makes up a command.
 func (m *machine) draw(t *rapid.T) Command {
 	s, l := m.live, m.live.Lease
@@ -93,18 +110,16 @@ func (m *machine) draw(t *rapid.T) Command {
 	epoch := near(t, l.Epoch, "epoch")
 	signed := l.First + chain.Slot(rapid.IntRange(-1, 8).Draw(t, "signed"))
 	var op Operation
-	if running := s.RunningOperations(); len(running) > 0 {
-		op = running[0]
+	for _, o := range s.RunningOperations() {
+		if o.Handoff != nil || op.ID == 0 {
+			op = o
+		}
 	}
 	opID := often(t, op.ID, []uint64{0, 1, op.ID + 1}, "operation")
 	steps := []string{StepValidate, StepAwait, StepStop, StepStart, StepVerify, ""}
 	step := often(t, op.Current().Name, steps, "step")
 	deadline := int64(s.Index+uint64(rapid.IntRange(0, 5).Draw(t, "deadline"))) * 1000
-	switch rapid.SampledFrom([]string{
-		"grant", "grant", "extend", "extend", "release", "transfer", "transfer", "put", "set", "remove", "cluster", "round", "window", "alarm",
-		"token", "token gone", "invite", "admit", "patch", "leader",
-		"start", "advance", "advance", "hand", "hand", "finish", "expire",
-	}).Draw(t, "kind") {
+	switch rapid.SampledFrom(m.kinds).Draw(t, "kind") {
 	case "grant":
 		first := slotNear(t, l.Last+1, "first")
 		return Grant{near(t, l.Epoch+1, "next"), id, of, first, slotNear(t, first+7, "last"), ""}
@@ -163,6 +178,22 @@ func (m *machine) draw(t *rapid.T) Command {
 		return RaiseAlarm{rapid.SampledFrom([]string{"doubled", ""}).Draw(t, "name"), id, rapid.StringN(0, 200, -1).Draw(t, "text")}
 	case "start":
 		return StartOperation{Name: often(t, KindHandoff, []string{"dance"}, "operation kind"), Handoff: &Handoff{To: id, When: often(t, "safe", []string{"now", "?"}, "when")}, Deadline: deadline}
+	case "roll":
+		return m.drawRoll(t)
+	case "turn":
+		return m.drawTurn(t)
+	case "report":
+		return m.drawReport(t)
+	case "end":
+		return m.drawEnd(t)
+	case "cancel":
+		return CancelOperation{ID: m.drawRolling(t).ID}
+	case "home":
+		return PutHome{id, Runs{Tag: rapid.SampledFrom(tags).Draw(t, "tag"), Config: rapid.SampledFrom(tags).Draw(t, "config"), Offers: rapid.SampledFrom(tags).Draw(t, "offers")}}
+	case "overlay":
+		return PatchCluster{Overlay: ptr(rapid.SampledFrom(tags).Draw(t, "overlay")), TakeOver: rapid.SampledFrom([]*bool{nil, ptr(true), ptr(false)}).Draw(t, "take over")}
+	case "within":
+		return child(m.drawRolling(t).ID, id, deadline)
 	case "advance":
 		return AdvanceOperation{opID, step, often(t, handoffSteps[step], steps, "next step"), id, deadline}
 	case "finish":
@@ -172,7 +203,7 @@ func (m *machine) draw(t *rapid.T) Command {
 }
 
 // apply puts an entry through both replicas and checks all that must hold after any entry.
-func (m *machine) apply(t *rapid.T, e Entry) {
+func (m *machine) apply(t failer, e Entry) {
 	e.Index = m.live.Index + 1
 	before := m.live
 	next, result := before.Apply(e)
@@ -240,10 +271,8 @@ func (m *machine) apply(t *rapid.T, e Entry) {
 	if m.over[next.Lease.Epoch] && (!next.Lease.Released || next.Lease.Last != before.Lease.Last && next.Lease.Epoch == before.Lease.Epoch && before.Lease.Released) {
 		t.Fatalf("the release of epoch %d was not final: %+v", next.Lease.Epoch, next.Lease)
 	}
-	if n := len(next.RunningOperations()); n > 1 {
-		t.Fatalf("%d disruptive operations run", n)
-	}
-	if len(next.History) > maxHistory || len(next.Past) > maxPast || len(next.Operations) > maxOperations+1 || len(next.Requests) > maxRequests ||
+	m.rolling(t, before, next, e, result)
+	if len(next.History) > maxHistory || len(next.Past) > maxPast || len(next.Operations) > maxOperations+maxRunning || len(next.Requests) > maxRequests ||
 		len(next.Round.Windows) > maxWindows || len(next.Members) > maxMembers || len(next.Tokens) > maxTokens || len(next.Invites) > maxInvites || !ordered(next) {
 		t.Fatalf("a bound is broken: %s", now)
 	}
@@ -256,7 +285,7 @@ func (m *machine) apply(t *rapid.T, e Entry) {
 }
 
 // unchanged compares by what a raft snapshot would hold; now is that of after.
-func (m *machine) unchanged(t *rapid.T, before, after *State, now []byte, key string) {
+func (m *machine) unchanged(t failer, before, after *State, now []byte, key string) {
 	c := *before
 	c.Index, c.Level = after.Index, after.Level
 	if key != "" {
@@ -269,7 +298,7 @@ func (m *machine) unchanged(t *rapid.T, before, after *State, now []byte, key st
 
 // account keeps the set of slots that each epoch may sign, from the accepted commands alone: a gate may sign all that was
 // ever granted or added; where its own incarnation released, it had closed before, so nothing above `signed`.
-func (m *machine) account(t *rapid.T, before, after *State, c Command) {
+func (m *machine) account(t failer, before, after *State, c Command) {
 	give := func(epoch uint64, first, last chain.Slot) {
 		if last-first > 2*MaxLease {
 			t.Fatalf("epoch %d gets %d..%d at once", epoch, first, last)
@@ -325,27 +354,36 @@ func (m *machine) account(t *rapid.T, before, after *State, c Command) {
 	}
 }
 
+func newMachine(s *State, kinds []string) *machine {
+	m := &machine{live: s, replica: s, kinds: kinds, rig: map[string]int{}, signs: map[chain.Slot]uint64{}, over: map[uint64]bool{}, answers: map[string]Result{}}
+	for _, l := range append([]Lease{s.Lease}, s.Past...) {
+		for slot := l.First; l.Epoch > 0 && slot <= l.Last; slot++ {
+			m.signs[slot] = l.Epoch
+		}
+		m.over[l.Epoch] = l.Released
+	}
+	return m
+}
+
 func TestMachine(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		tb := &testing.T{}
 		var s *State
-		switch rapid.IntRange(0, 23).Draw(t, "from") {
+		switch rapid.IntRange(0, 31).Draw(t, "from") {
 		case 0:
 			s = New()
 		case 1:
 			s = filled()
 		case 2, 3, 4:
 			s, _ = handing(tb, rapid.SampledFrom([]string{StepValidate, StepAwait, StepStop, StepStart, StepVerify}).Draw(t, "at"))
+		case 5, 6, 7, 8:
+			s = homed(tb)
+		case 9, 10, 11, 12, 13, 14:
+			s = rapid.SampledFrom(midway).Draw(t, "midway")(tb)
 		default:
 			s = leased(tb)
 		}
-		m := &machine{live: s, replica: s, rig: map[string]int{}, signs: map[chain.Slot]uint64{}, over: map[uint64]bool{}, answers: map[string]Result{}}
-		for _, l := range append([]Lease{s.Lease}, s.Past...) {
-			for slot := l.First; l.Epoch > 0 && slot <= l.Last; slot++ {
-				m.signs[slot] = l.Epoch
-			}
-			m.over[l.Epoch] = l.Released
-		}
+		m := newMachine(s, allKinds)
 		t.Repeat(map[string]func(*rapid.T){
 			"command": func(t *rapid.T) { m.apply(t, Entry{At: int64(m.live.Index) * 1000, By: "a", Command: m.draw(t)}) },
 			"again": func(t *rapid.T) {

@@ -39,7 +39,6 @@ const (
 
 // Bounds of what an operation may remember.
 const (
-	maxSteps   = 512 // of one operation
 	maxRunning = 16  // operations that have not ended
 	maxSaid    = 200 // bytes of a part's text
 )

@@ -249,36 +249,31 @@ func TestNoRollingOperationBlocksTheNext(t *testing.T) {
 	}
 }
 
-// settled checks what an operation that has ended leaves behind: a member is to run what the operation wanted only where its part
-// came through and was not taken back, or where the hard fork has one that came through.
-func settled(t interface {
-	Helper()
-	Errorf(string, ...any)
-}, at string, s *State, o Operation,
-) {
+// settled checks what an operation that has ended leaves behind: a member that was begun is to run what the operation wanted only
+// where its part came through and was not begun to be taken back, or where the hard fork has one that came through; else it is to run
+// what it ran when it was begun.
+func settled(t failer, at string, s *State, o Operation) {
 	t.Helper()
-	if o.Outcome == Running || o.Kind == KindRestart {
+	if o.Outcome == Running || !o.Rolling() || o.Kind == KindRestart {
 		return
 	}
+	begun := o.begun()
 	for _, id := range o.Roll.Members {
-		h, before, done := s.Homes[id], o.Roll.Before[id], slices.Contains(o.Roll.Done, id)
 		if _, ok := s.Members[id]; !ok {
 			t.Errorf("%s: %s is gone and in the operation", at, id)
 		}
-		if o.Kind == KindUpgrade {
-			forked := o.Roll.Upgrade.HardFork && len(o.Roll.Done) > 0 && slices.Contains(o.begun(), id)
-			was := first(before.Tag, before.Runs.Tag)
-			if wants := h.Tag == o.Roll.Upgrade.Tag && was != h.Tag; wants != (done || forked) {
-				t.Errorf("%s: %s is to run %q, ran %q, through %v, outcome %s", at, id, h.Tag, was, done, o.Outcome)
-			}
-			continue
+		h, before, done := s.Homes[id], o.Roll.Before[id], slices.Contains(o.Roll.Done, id)
+		is, was, want := h.Config, first(before.Config, before.Runs.Config), o.Roll.Configs[id]
+		if u := o.Roll.Upgrade; u != nil {
+			is, was, want = h.Tag, first(before.Tag, before.Runs.Tag), u.Tag
+			done = done || u.HardFork && len(o.Roll.Done) > 0 && !slices.Contains(o.Roll.Undone, id)
 		}
-		was := first(before.Config, before.Runs.Config)
-		if wants := h.Config == o.Roll.Configs[id] && was != h.Config; wants != done {
-			t.Errorf("%s: %s is to run %q, ran %q, through %v, outcome %s", at, id, h.Config, was, done, o.Outcome)
-		}
-		if failed := slices.Contains(o.begun(), id) && !done; failed != (h.Refused == o.Roll.Configs[id]) {
-			t.Errorf("%s: %s, begun and not through: %v, refuses %q", at, id, failed, h.Refused)
+		switch {
+		case !slices.Contains(begun, id):
+		case done && is != want, !done && is != was, is == "":
+			t.Errorf("%s: %s is to run %q, ran %q, through %v, outcome %s", at, id, is, was, done, o.Outcome)
+		case o.Kind == KindRollout && done == (h.Refused == want):
+			t.Errorf("%s: %s, through %v, refuses %q", at, id, done, h.Refused)
 		}
 	}
 	for id := range s.Homes {

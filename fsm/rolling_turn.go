@@ -2,29 +2,30 @@ package fsm
 
 import "slices"
 
-// turns says which steps may follow a step, by the operation's kind. It never names StepValidate: that follows StepQueued only.
+// turns says which steps may follow a step, by the operation's kind. None may come again and again: of those that stop a node each
+// member has one, and one back, and between two handovers is one of them. So an operation comes to an end by itself.
 var turns = func() map[string]map[string][]string {
 	restart := map[string][]string{
 		StepQueued:   {StepValidate},
 		StepValidate: {StepRestart, StepHandOver},
 		StepRestart:  {StepRestart, StepHandOver, StepTakeOver},
-		StepHandOver: {StepRestart, StepHandOver, StepTakeOver},
+		StepHandOver: {StepRestart, StepTakeOver},
 	}
 	rollout := map[string][]string{
 		StepQueued:   {StepValidate},
 		StepValidate: {StepRestart, StepHandOver},
 		StepRestart:  {StepRestart, StepHandOver, StepTakeOver, StepUndo},
-		StepHandOver: {StepRestart, StepHandOver, StepTakeOver, StepUndo},
+		StepHandOver: {StepRestart, StepTakeOver, StepUndo},
 	}
-	begin := []string{StepSwitch, StepHandOver, StepArm}
+	begin := []string{StepSwitch, StepHandOver}
 	upgrade := map[string][]string{
 		StepQueued:   {StepValidate},
 		StepValidate: {StepStage},
-		StepStage:    append([]string{StepTrigger, StepSnapshot}, begin...),
-		StepTrigger:  append([]string{StepSnapshot}, begin...),
+		StepStage:    append([]string{StepTrigger, StepSnapshot, StepArm}, begin...),
+		StepTrigger:  append([]string{StepSnapshot, StepArm}, begin...),
 		StepSnapshot: begin,
 		StepSwitch:   {StepSwitch, StepHandOver, StepUndo},
-		StepHandOver: {StepSwitch, StepHandOver, StepUndo},
+		StepHandOver: {StepSwitch, StepUndo},
 		StepUndo:     {StepUndo, StepHandOver},
 		StepArm:      {StepFork},
 		StepFork:     {StepResume, StepUndo},
@@ -128,8 +129,6 @@ func (s *State) mayTurn(o Operation, c TurnOperation, e Entry) error {
 		return ErrStep.with("%q does not follow %q", c.Step, now.Name)
 	case !now.Over() && e.At <= o.Deadline:
 		return ErrStep.with("step %d, %q, is not over", c.Number, now.Name)
-	case o.Number() >= maxSteps:
-		return ErrStep.with("operation %d has %d steps, the most there may be", c.ID, maxSteps)
 	case now.Name == StepQueued && waits:
 		return ErrBusy.with("%s %d, at step %q", other.Kind, other.ID, other.Current().Name)
 	case r.Cancel && fault == "":
@@ -240,6 +239,8 @@ func (o Operation) mayUndo(id string) error {
 		return ErrStep.with("%q was not begun", id)
 	case slices.Contains(o.Roll.Undone, id):
 		return ErrStep.with("%q was rolled back", id)
+	case o.Roll.Upgrade != nil && o.Roll.Upgrade.HardFork && len(o.Roll.Done) > 0:
+		return ErrStep.with("%s came through the hard fork: there is no way back for %q", o.Roll.Done[0], id)
 	}
 	return nil
 }
