@@ -26,7 +26,7 @@ func checkOverlay(lines string) error {
 		return refuse(wrong(err), "")
 	case len(b.Notes) > 0:
 		key, _, _ := strings.Cut(b.Notes[0], ":")
-		return refuse(key+" is set by roundtable itself", "on each member, from its config.toml or from what the cluster has agreed on: roundtable config get")
+		return refuse(key+" is set by the managers", "each has it from its config.toml or from what the cluster has agreed on: roundtable config get")
 	}
 	return nil
 }
