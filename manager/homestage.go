@@ -4,28 +4,59 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"roundtable/fsm"
 	"roundtable/node"
 	"roundtable/node/versions"
 )
 
+// resolveTime bounds the question which checksum a version must have: an operator waits for the answer.
+const resolveTime = 20 * time.Second
+
+// Resolve asks the source. A folder that somebody made or named for the tag goes before it, as for Stage, and is held to nothing.
+func (h *home) Resolve(ctx context.Context, u fsm.Upgrade) (string, error) {
+	req := h.request(u)
+	switch {
+	case u.SHA256 != "", req.Source == "", u.Tag == versions.Genesis, h.cfg().Upgrade.Folders[u.Tag] != "":
+		return "", nil
+	}
+	staged, err := h.versions.Origin(u.Tag)
+	if err == nil && staged.SHA256 == "" {
+		return "", nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, resolveTime)
+	defer cancel()
+	asset, failed := h.versions.Resolve(ctx, req)
+	switch {
+	case failed == nil:
+		return asset.SHA256, nil
+	case err == nil: // it is here already, wherever the source is now
+		return staged.SHA256, nil
+	}
+	return "", hinted(failed)
+}
+
+// request is what the versions are asked for.
+func (h *home) request(u fsm.Upgrade) versions.Request {
+	c := h.cfg().Upgrade
+	if !c.AutoInstall {
+		return versions.Request{Tag: u.Tag, SHA256: u.SHA256}
+	}
+	return versions.Request{
+		Tag: u.Tag, SHA256: u.SHA256, Source: c.Source, Asset: c.Asset, Binary: c.Binary, Checksums: c.Checksums, TokenFile: c.TokenFile,
+		ConnectionRetries: c.ConnectionRetries,
+	}
+}
+
 // Stage makes a version ready to be switched to.
 func (h *home) Stage(ctx context.Context, u fsm.Upgrade, say func(percent int, text string)) (string, error) {
-	c := h.cfg().Upgrade
-	if folder := c.Folders[u.Tag]; folder != "" {
+	if folder := h.cfg().Upgrade.Folders[u.Tag]; folder != "" {
 		if err := h.versions.Link(u.Tag, folder); err != nil {
 			return "", hinted(err)
 		}
 	}
-	req := versions.Request{Tag: u.Tag, SHA256: u.SHA256}
-	if c.AutoInstall {
-		req = versions.Request{
-			Tag: u.Tag, SHA256: u.SHA256, Source: c.Source, Asset: c.Asset, Binary: c.Binary, Checksums: c.Checksums, TokenFile: c.TokenFile,
-			ConnectionRetries: c.ConnectionRetries,
-		}
-	}
-	s, err := h.versions.Stage(ctx, req, func(done, total int64, text string) {
+	s, err := h.versions.Stage(ctx, h.request(u), func(done, total int64, text string) {
 		percent := 0
 		if total > 0 {
 			percent = int(min(100, done*100/total))
@@ -56,7 +87,10 @@ func stagedText(s versions.Staged) string {
 		said = "what node.path says"
 	}
 	text := fmt.Sprintf("%s says %s (%s)", s.Tag, said, s.How)
-	if s.SHA256 != "" {
+	switch {
+	case s.Unchecked:
+		text += ", its sha256 not checked: the folder was put there by hand"
+	case s.SHA256 != "":
 		text += fmt.Sprintf(", sha256 %s (as %s said) of %s", s.SHA256, s.By, s.Source)
 	}
 	return text

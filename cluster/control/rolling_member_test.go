@@ -59,6 +59,8 @@ func (h *fakeHome) View() HomeView {
 
 func (h *fakeHome) Changed() <-chan struct{} { return nil }
 
+func (h *fakeHome) Resolve(_ context.Context, u fsm.Upgrade) (string, error) { return u.SHA256, nil }
+
 func (h *fakeHome) Stage(ctx context.Context, u fsm.Upgrade, say func(int, string)) (string, error) {
 	return "sum", h.do(ctx, "stage "+u.Tag, say)
 }

@@ -104,6 +104,9 @@ type Home interface {
 	View() HomeView
 	// Changed is closed at the next change of the view.
 	Changed() <-chan struct{}
+	// Resolve gives the SHA-256 that a version's asset must have, 64 hex digits, as its source says now, so that all members can be held
+	// to the same bytes; "" where none says it: versions are put there by hand, or are asked for by their checksum already.
+	Resolve(ctx context.Context, u fsm.Upgrade) (sha256 string, err error)
 	// Stage makes a version ready to be switched to, and changes nothing else. what is for the operator: its checksum, where it came
 	// from, what it says of itself.
 	Stage(ctx context.Context, u fsm.Upgrade, say func(percent int, text string)) (what string, err error)

@@ -50,6 +50,9 @@ type Staged struct {
 	Size    int64  `json:"size,omitempty"`   // of the asset, in bytes
 	Source  string `json:"source,omitempty"` // of the asset
 	How     string `json:"how"`              // HowFolder where it was there already
+
+	// Unchecked: a checksum was asked for, and there is none of a folder that an operator made.
+	Unchecked bool `json:"-"`
 }
 
 // Resolve looks up the asset of a request without fetching it: what it is called, how large it is, and which checksum it will be
@@ -119,25 +122,44 @@ func (h *Home) there(ctx context.Context, req Request) (Staged, error) {
 	if err != nil {
 		return Staged{}, err
 	}
-	s := Staged{Tag: req.Tag}
+	var s Staged
 	want, err := parseSum(req.SHA256)
 	if err != nil {
 		return s, err
 	}
-	if text, err := readSmall(filepath.Join(v.Dir, stagedName)); err == nil {
-		if err := json.Unmarshal(text, &s); err != nil {
-			return s, problem(ErrHome, "remove the version's folder and stage it again", "%s", filepath.Join(v.Dir, stagedName)).because(err)
-		}
-		if want != "" && want != s.SHA256 {
-			return s, problem(ErrChecksum, "if the new one is right, remove the version and stage it again: rm -r "+v.Dir,
-				"version %s is there, from an asset with SHA-256 %s, and %s was asked for", req.Tag, s.SHA256, want)
-		}
+	if s, err = readOrigin(v); err != nil {
+		return s, err
 	}
-	s.Tag, s.How = req.Tag, HowFolder
+	if want != "" && s.SHA256 != "" && want != s.SHA256 {
+		return s, problem(ErrChecksum, "if the new one is right, remove the version and stage it again: rm -r "+v.Dir,
+			"version %s is there, from an asset with SHA-256 %s, and %s was asked for", req.Tag, s.SHA256, want)
+	}
+	s.How, s.Unchecked = HowFolder, want != "" && s.SHA256 == ""
 	if v.Binary != "" {
 		s.Version, err = h.ask(ctx, v.Binary, req.Tag)
 	}
 	return s, err
+}
+
+// Origin says where a version that is there came from; of a folder that an operator made it knows the tag alone. ErrUnknown if it is
+// not there.
+func (h *Home) Origin(tag string) (Staged, error) {
+	v, err := h.Load(tag)
+	if err != nil {
+		return Staged{}, err
+	}
+	return readOrigin(v)
+}
+
+func readOrigin(v Version) (Staged, error) {
+	s := Staged{How: HowFolder}
+	if text, err := readSmall(filepath.Join(v.Dir, stagedName)); err == nil {
+		if err := json.Unmarshal(text, &s); err != nil {
+			return s, problem(ErrHome, "remove the version's folder and stage it again", "%s", filepath.Join(v.Dir, stagedName)).because(err)
+		}
+	}
+	s.Tag = v.Tag
+	return s, nil
 }
 
 // ask asks a binary for its version, which must be the tag's; genesis is whatever it is.

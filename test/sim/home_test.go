@@ -254,6 +254,9 @@ func (h *home) Disarm(context.Context) error {
 	return nil
 }
 
+// Resolve implements control.Home.
+func (h *home) Resolve(_ context.Context, u fsm.Upgrade) (string, error) { return u.SHA256, nil }
+
 // Triggered implements control.Home.
 func (h *home) Triggered(context.Context, fsm.Upgrade) (bool, string, error) {
 	defer h.alone()()
