@@ -30,7 +30,7 @@ func TestARecoveredStateIsReadForEver(t *testing.T) {
 	}
 }
 
-func testdata(t *testing.T, name string) []byte {
+func testdata(t testing.TB, name string) []byte {
 	t.Helper()
 	b, err := os.ReadFile("testdata/" + name)
 	if err != nil {

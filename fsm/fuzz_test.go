@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
 )
 
@@ -11,7 +12,10 @@ func FuzzDecode(f *testing.F) {
 	states := []*State{New(), born(f), leased(f)}
 	mid, _ := handing(f, StepStop)
 	states = append(states, mid, guarded(f), banned(f))
-	for _, table := range [][]rule{leaseRules, memberRules, clusterRules, roundRules, operationRules, accessRules} {
+	for _, state := range midway {
+		states = append(states, state(f))
+	}
+	for _, table := range allRules {
 		for _, r := range table {
 			for _, actor := range []string{"", "token:alice"} {
 				raw, err := Encode(Entry{At: 1, By: "a", Key: r.name, Actor: actor, Command: r.do})
@@ -20,6 +24,11 @@ func FuzzDecode(f *testing.F) {
 				}
 				f.Add(raw)
 			}
+		}
+	}
+	for version := 1; version <= EntryVersion; version++ {
+		for line := range bytes.Lines(testdata(f, fmt.Sprintf("v%d.log", version))) {
+			f.Add(bytes.TrimSpace(line))
 		}
 	}
 	f.Add([]byte(`{"v":1,"kind":"lease.grant","body":{}} `))
@@ -48,6 +57,9 @@ func FuzzDecode(f *testing.F) {
 			if !bytes.Equal(bytesOf(t, a), bytesOf(t, b)) {
 				t.Fatal("two replicas differ")
 			}
+			if restored, err := Unmarshal(bytesOf(t, a)); err != nil || !bytes.Equal(bytesOf(t, a), bytesOf(t, restored)) {
+				t.Fatalf("%v: the restored state differs", err)
+			}
 			if !bytes.Equal(before, bytesOf(t, s)) {
 				t.Fatal("the published state was modified")
 			}
@@ -61,6 +73,10 @@ func FuzzUnmarshal(f *testing.F) {
 	for _, s := range []*State{New(), born(f), leased(f), released(f), inRound(f), counted(f), mid, guarded(f), admitted(f), banned(f), oneVote(f)} {
 		f.Add(bytesOf(f, s))
 	}
+	for _, state := range midway {
+		f.Add(bytesOf(f, state(f)))
+	}
+	f.Add(testdata(f, "v3.snapshot"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		s, err := Unmarshal(raw)
 		if err != nil {

@@ -23,7 +23,7 @@ var rewrite = flag.Bool("rewrite", false, "write the golden files anew; review t
 // or the refusal.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) < 8 {
+	if err != nil || len(files) < 21 {
 		t.Fatalf("%d scenarios, %v", len(files), err)
 	}
 	for _, file := range files {
@@ -105,6 +105,36 @@ func golden(t *testing.T, line string, index uint64) Entry {
 	return e
 }
 
+// rolledOn says how far a rolling operation is, "" for another one.
+func rolledOn(o Operation) string {
+	if !o.Rolling() {
+		return ""
+	}
+	var text strings.Builder
+	for _, p := range o.Current().Parts {
+		switch {
+		case p.Fault != "":
+			fmt.Fprintf(&text, "; %s failed", p.Member)
+		case p.Ended != 0:
+			fmt.Fprintf(&text, "; %s ended", p.Member)
+		default:
+			fmt.Fprintf(&text, "; %s %d %% %s", p.Member, p.Percent, p.Text)
+		}
+	}
+	for _, list := range []struct {
+		name string
+		ids  []string
+	}{{"through", o.Roll.Done}, {"undone", o.Roll.Undone}} {
+		if len(list.ids) > 0 {
+			fmt.Fprintf(&text, "; %s: %s", list.name, strings.Join(list.ids, " "))
+		}
+	}
+	if o.Roll.Cancel {
+		text.WriteString("; being canceled")
+	}
+	return text.String()
+}
+
 // changes describes what an entry did.
 func changes(before, after *State, result Result) (lines []string) {
 	say := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
@@ -133,7 +163,7 @@ func changes(before, after *State, result Result) (lines []string) {
 	for _, o := range after.Operations {
 		if old, _ := before.Operation(o.ID); fmt.Sprint(o) != fmt.Sprint(old) {
 			if o.Outcome == Running {
-				say("running %s %d: step %q of %q until %d", o.Kind, o.ID, o.Current().Name, o.Current().Assignee, o.Deadline)
+				say("running %s %d: step %q of %q until %d%s", o.Kind, o.ID, o.Current().Name, o.Current().Assignee, o.Deadline, rolledOn(o))
 			} else {
 				say("ended   %s %d: %s at %d", o.Kind, o.ID, o.Outcome, o.Ended)
 			}
@@ -147,6 +177,14 @@ func changes(before, after *State, result Result) (lines []string) {
 			}
 			say("history %s", strings.TrimSpace(fmt.Sprintf("%s%s %s %s", actor, h.Kind, h.Subject, h.Text)))
 		}
+	}
+	for _, id := range after.MemberIDs() {
+		if h := after.Homes[id]; h != before.Homes[id] {
+			say("home    %s is to run %q %q, runs %q %q, offers %q, refuses %q", id, h.Tag, h.Config, h.Runs.Tag, h.Runs.Config, h.Runs.Offers, h.Refused)
+		}
+	}
+	if c := after.Cluster; c.Overlay != before.Cluster.Overlay || (c.Proven == nil) != (before.Cluster.Proven == nil) {
+		say("overlay %q, proved %v", c.Overlay, c.Proven == nil)
 	}
 	if after.Level != before.Level {
 		say("level   %d", after.Level)

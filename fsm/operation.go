@@ -183,10 +183,16 @@ func (c StartOperation) apply(s *State, e Entry) error {
 			return ErrBusy.with("%s %d, at step %q", r.Kind, r.ID, r.Current().Name)
 		}
 	}
-	if len(running) >= maxRunning {
-		return ErrBusy.with("%d operations have not ended", len(running))
-	}
 	if o.Rolling() {
+		waiting := 0
+		for _, r := range running {
+			if r.Kind == o.Kind && r.Current().Name == StepQueued {
+				waiting++
+			}
+		}
+		if waiting >= maxQueued && o.Current().Name == StepQueued {
+			return ErrBusy.with("%d of its kind wait already", waiting)
+		}
 		if err := s.lasts(e, o.Steps[0].Name, o.Deadline); err != nil {
 			return err
 		}

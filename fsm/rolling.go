@@ -39,7 +39,7 @@ const (
 
 // Bounds of what an operation may remember.
 const (
-	maxRunning = 16  // operations that have not ended
+	maxQueued  = 4   // operations of a kind that wait for others
 	maxSaid    = 200 // bytes of a part's text
 )
 

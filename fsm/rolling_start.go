@@ -60,7 +60,7 @@ func (s *State) startRolling(c StartOperation, e Entry, o *Operation) error {
 	} else if ok {
 		first = StepQueued
 	} else if c.Queue {
-		o.Deadline = min(o.Deadline, e.At+MaxStep) // it was for a wait
+		o.Deadline = e.At + PlanTime // it was for a wait
 	}
 	o.Steps = []Step{{Name: first, Since: e.At}}
 	return nil

@@ -262,7 +262,7 @@ func until(deadline int64) func(*State, Operation) bool {
 
 func (o Operation) members() string { return strings.Join(o.Roll.Members, " ") }
 
-var startRules = []rule{
+var startRules = append(tagRules(), []rule{
 	{name: "all who have a node", on: homed, do: restart(), check: stands(StepValidate, Running, "", until(70_000), func(s *State, o Operation) bool {
 		last := s.History[len(s.History)-1]
 		return o.members() == "a b c" && o.ID == rollID && len(o.Roll.Before) == 3 && o.Roll.Before["b"].Runs.Tag == "v1.0.0" && last.Kind == "operation.started" && last.Text == "restart 10 of a, b, c"
@@ -371,12 +371,14 @@ var startRules = []rule{
 	{name: "a handoff within a handoff", on: atStep(StepVerify), do: child(handoffID, "c", 20_000), want: ErrBusy},
 	{name: "a handoff within what stops nobody", on: on(upgrade(), "stage a b c"), do: child(rollID, "b", 70_000), want: ErrEnded},
 	{name: "a handoff within another one than that which runs", on: then(on(upgrade(), "stage a b c"), with(restart("b"))), do: child(rollID, "c", 70_000), want: ErrBusy},
-}
+}...)
 
-func init() {
+// tagRules are texts that must not name a folder.
+func tagRules() (list []rule) {
 	for i, tag := range []string{"", ".", "..", "../x", "a/b", `a\b`, ".hidden", "-rf", "a b", "a\nb", "ä", strings.Repeat("v", maxTag+1)} {
-		startRules = append(startRules, rule{name: fmt.Sprintf("upgrade to what is no tag, %d", i), on: homed, do: upgrade(func(u *Upgrade) { u.Tag = tag }), want: ErrAsked})
+		list = append(list, rule{name: fmt.Sprintf("upgrade to what is no tag, %d", i), on: homed, do: upgrade(func(u *Upgrade) { u.Tag = tag }), want: ErrAsked})
 	}
+	return list
 }
 
 var turnRules = []rule{

@@ -219,7 +219,7 @@ func (s *State) mayDo(o Operation, c TurnOperation) error {
 			return ErrMember.with("%q is named twice", id)
 		case (working(c.Step) && c.Step != StepFork || c.Step == StepSnapshot) && s.Lease.Open() && s.Lease.Holder == id:
 			return ErrHolds.with("%q", id)
-		case working(c.Step) && o.Kind != KindRestart && known == "":
+		case working(c.Step) && o.Kind != KindRestart && known == "" && c.Step != StepSwitch: // another version may mend one that cannot say
 			return ErrStep.with("what %q runs is not known: there would be no way back", id)
 		case c.Step == StepUndo:
 			if err := o.mayUndo(id); err != nil {
@@ -237,6 +237,8 @@ func (o Operation) mayUndo(id string) error {
 	switch {
 	case !slices.Contains(o.begun(), id):
 		return ErrStep.with("%q was not begun", id)
+	case o.Kind == KindUpgrade && first(o.Roll.Before[id].Tag, o.Roll.Before[id].Runs.Tag) == "":
+		return ErrStep.with("what %q ran is not known: there is no way back", id)
 	case slices.Contains(o.Roll.Undone, id):
 		return ErrStep.with("%q was rolled back", id)
 	case o.Roll.Upgrade != nil && o.Roll.Upgrade.HardFork && len(o.Roll.Done) > 0:

@@ -19,16 +19,19 @@ type rule struct {
 	check func(*State) bool
 }
 
+// allRules are the tables.
+var allRules = map[string][]rule{
+	"lease": leaseRules, "member": memberRules, "cluster": clusterRules, "round": roundRules, "operation": operationRules, "access": accessRules,
+	"start": startRules, "turn": turnRules, "report": reportRules, "finish": finishRules, "cancel": cancelRules, "home": homeRules,
+}
+
 // TestRules runs every table: each command and each refusal. A refusal changes nothing but the index, an acceptance
 // never changes the state it started from, and every named error is reached at least once.
 func TestRules(t *testing.T) {
 	reached := map[string]bool{}
-	for _, table := range []struct {
-		name  string
-		rules []rule
-	}{{"lease", leaseRules}, {"member", memberRules}, {"cluster", clusterRules}, {"round", roundRules}, {"operation", operationRules}, {"access", accessRules}, {"start rolling", startRules}, {"turn", turnRules}, {"report", reportRules}, {"finish", finishRules}, {"cancel", cancelRules}, {"home", homeRules}} {
-		for _, r := range table.rules {
-			t.Run(table.name+"/"+r.name, func(t *testing.T) {
+	for name, rules := range allRules {
+		for _, r := range rules {
+			t.Run(name+"/"+r.name, func(t *testing.T) {
 				s := r.on(t)
 				before := bytesOf(t, s)
 				e := stamp(s, r.do)
