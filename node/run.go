@@ -319,11 +319,17 @@ func (s *Supervisor) untilReady(ctx context.Context, ups uint64, ready chan stru
 }
 
 // CheckArgs refuses command line arguments that would take away what the manager owns: the configuration files, the data
-// directory, the signature providers. nodeos accepts abbreviated options, so every prefix of such a name is refused.
+// directory, the signature providers. nodeos accepts abbreviated options, so every prefix of such a name is refused. And it reads `-ep x`
+// as `-e -p x` (boost's "sticky" style), so a short option stands alone, without its value.
 func CheckArgs(args []string) error {
 	for _, a := range args {
-		if strings.HasPrefix(a, "-") && !strings.HasPrefix(a, "--") && len(a) > 1 && strings.ContainsRune("cdlpx", rune(a[1])) {
-			return fmt.Errorf("node: argument %s is refused: %w", a[:2], ErrOwned)
+		if strings.HasPrefix(a, "-") && !strings.HasPrefix(a, "--") && len(a) > 1 {
+			if strings.ContainsRune("cdlpx", rune(a[1])) {
+				return fmt.Errorf("node: argument %s is refused: %w", a[:2], ErrOwned)
+			}
+			if len(a) > 2 {
+				return fmt.Errorf("node: an argument that begins with %s is refused: %w", a[:2], errSticky)
+			}
 		}
 		name, ok := strings.CutPrefix(a, "--")
 		if !ok {
@@ -331,7 +337,7 @@ func CheckArgs(args []string) error {
 		}
 		name, _, _ = strings.Cut(name, "=")
 		for _, owned := range ownedArgs {
-			if len(name) > 1 && strings.HasPrefix(owned, name) {
+			if strings.HasPrefix(owned, name) {
 				return fmt.Errorf("node: argument --%s is refused: %w", name, ErrOwned)
 			}
 		}
@@ -341,6 +347,8 @@ func CheckArgs(args []string) error {
 
 // ErrOwned says that an option is the manager's to set.
 var ErrOwned = errors.New("the manager sets this itself; use the config template or the manager's own settings")
+
+var errSticky = errors.New("nodeos may read several short options in it; write --name=value")
 
 // ownedArgs are the options that are not an operator's on the command line.
 var ownedArgs = []string{

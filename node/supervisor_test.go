@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -492,5 +493,62 @@ func TestReadVersion(t *testing.T) {
 	}
 	if _, err := ReadVersion(t.Context(), "/nonexistent/nodeos"); err == nil {
 		t.Error("no such program")
+	}
+}
+
+// TestReadVersionWaitsForNobodyElse: a wrapper that leaves something behind, which holds its stdout, does not hold up whoever asks, and
+// neither does one that does not end.
+func TestReadVersionWaitsForNobodyElse(t *testing.T) {
+	dir := t.TempDir()
+	for name, c := range map[string]struct {
+		script string
+		want   error
+	}{
+		"left in its group":  {"sleep 100 &\necho v1.2.2", nil},
+		"left beside it":     {"setsid sleep 100 &\necho $! > " + filepath.Join(dir, "pid") + "\necho v1.2.2", nil},
+		"does not end":       {"sleep 100 &\nsleep 100", context.DeadlineExceeded},
+		"an exit code":       {"echo v1.2.2\nexit 3", errAny},
+		"it says no version": {"echo hello", errAny},
+	} {
+		path := filepath.Join(dir, strings.ReplaceAll(name, " ", "-"))
+		if err := os.WriteFile(path, []byte("#!/bin/sh\n"+c.script+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		begun := time.Now()
+		v, err := ReadVersion(ctx, path)
+		if took := time.Since(begun); took > 20*time.Second {
+			t.Errorf("%s: it returned after %s", name, took)
+		}
+		cancel()
+		switch {
+		case c.want == nil && (err != nil || v.String() != "v1.2.2"), c.want == errAny && err == nil, c.want != nil && c.want != errAny && !errors.Is(err, c.want):
+			t.Errorf("%s: %v %v", name, v, err)
+		}
+	}
+	text := must[[]byte](t)(os.ReadFile(filepath.Join(dir, "pid")))
+	if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
+		_ = syscall.Kill(pid, syscall.SIGKILL) // the one beside it is nobody's
+	}
+}
+
+var errAny = errors.New("any")
+
+// TestArgumentsOfTheManager: what nodeos would read as an option that the manager owns, however it is written.
+func TestArgumentsOfTheManager(t *testing.T) {
+	for _, args := range [][]string{
+		{"--k=-1"}, {"--u=/tmp/x.sock"}, {"-ep", "evil"}, {"-ec/tmp/x.ini"}, {"-ed/tmp/x"}, {"-vx"}, {"--"}, {"--d=/x"}, {"--data", "/x"}, {"--data-dir=/x"},
+		{"--max-clients", "7", "-d", "/x"}, {"-p", "evil"}, {"-x"}, {"-l/x"}, {"--=x"},
+	} {
+		if err := CheckArgs(args); err == nil || strings.Contains(err.Error(), "evil") || strings.Contains(err.Error(), "/") {
+			t.Errorf("%q: %v", args, err)
+		}
+	}
+	for _, args := range [][]string{
+		nil, {"-e"}, {"-"}, {""}, {"--max-clients", "7"}, {"--max-clients=-1"}, {"--max-clients", "-1"}, {"--genesis-json", "/x"}, {"--disable-replay-opts"}, {"--peers-log-level-off"},
+	} {
+		if err := CheckArgs(args); err != nil {
+			t.Errorf("%q: %v", args, err)
+		}
 	}
 }

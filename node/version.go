@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -46,18 +47,36 @@ func ParseVersion(s string) (Version, error) {
 	return v, nil
 }
 
-// ReadVersion runs `path --full-version`, at most for ten seconds.
+// ReadVersion runs `path --full-version`, at most for ten seconds, in a process group of its own: what it leaves behind is killed, and
+// what left the group is not waited for.
 func ReadVersion(ctx context.Context, path string) (Version, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, "--full-version")
-	cmd.Env = environment(nil)
-	var out bytes.Buffer // "nodeos started" goes to stderr
-	cmd.Stdout = &out
-	if err := cmd.Run(); err != nil {
+	if err := ctx.Err(); err != nil {
 		return Version{}, fmt.Errorf("node: %s --full-version: %w", path, err)
 	}
-	return ParseVersion(out.String())
+	cmd := exec.Command(path, "--full-version") //nolint:noctx // its whole group is killed below
+	cmd.Env = environment(nil)
+	cmd.WaitDelay = time.Second
+	var out bytes.Buffer // "nodeos started" goes to stderr
+	cmd.Stdout = &out
+	c, err := startChild(cmd)
+	if err != nil {
+		return Version{}, fmt.Errorf("node: %s --full-version: %w", path, err)
+	}
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		c.send(syscall.SIGKILL)
+		<-c.done
+	}
+	switch {
+	case c.code == 0:
+		return ParseVersion(out.String())
+	case ctx.Err() != nil:
+		return Version{}, fmt.Errorf("node: %s --full-version: killed: %w", path, ctx.Err())
+	}
+	return Version{}, fmt.Errorf("node: %s --full-version: %s", path, exitOf(c))
 }
 
 // String is the tag: v1.2.2, or v1.3.0-rc1.
