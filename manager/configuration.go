@@ -76,6 +76,10 @@ func (c configuration) build(settings node.Settings, v version) (built, error) {
 	if all, err := node.ParseINI(c.Overlay); err == nil && slices.ContainsFunc(all, func(s node.Setting) bool { return s.Key == "signature-provider" }) {
 		return built{}, &node.ConfigError{Key: "signature-provider", Text: "stands in the cluster's overlay, which everybody may read", Hint: "keys belong into each member's own node.config_template; take this one for lost"}
 	}
+	// And one of a version would be the same on all members: two nodes with one key vote against each other.
+	if all, err := node.ParseINI(v.Overlay); err == nil && slices.ContainsFunc(all, func(s node.Setting) bool { return s.Key == "signature-provider" }) {
+		return built{}, &node.ConfigError{Key: "signature-provider", Text: "stands in the config of run.toml, version " + v.Tag + ", which is the same for all members", Hint: "keys belong into each member's own node.config_template; take this one for lost"}
+	}
 	text, err := node.Lay(node.Layer{Name: "node.config_template", Text: c.Template}, node.Layer{Name: "the cluster's overlay", Text: c.Overlay},
 		node.Layer{Name: "config of run.toml, version " + v.Tag, Text: v.Overlay})
 	if err != nil {

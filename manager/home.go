@@ -74,7 +74,7 @@ func openHome(c *config.Config, settings node.Settings, alarm func(name, subject
 	h := &home{wake: make(chan struct{}, 1), settings: settings, alarm: alarm, now: now, log: log, step: func(string) {}}
 	h.conf.Store(c)
 	h.seen.Store(&homeMoment{changed: make(chan struct{})})
-	h.finalizers.Store(&[]string{})
+	h.finalizers.Store(new([]string)) // not an empty list: the state knows no such thing
 	h.peers.Store(&[]string{})
 	var err error
 	if h.versions, err = layOut(c.Manager.Home); err != nil {

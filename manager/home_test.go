@@ -2,11 +2,13 @@ package manager
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -146,6 +148,16 @@ func TestAnotherConfigurationIsOffered(t *testing.T) {
 	}
 }
 
+// TestKeysOfANodeThatNeverStarted: a record that is never equal to what the state keeps of it would be proposed for ever.
+func TestKeysOfANodeThatNeverStarted(t *testing.T) {
+	h := must[*home](t)(newRig(t).openHome())
+	want := fsm.Member{ID: "m1", Finalizers: *h.finalizers.Load()}
+	var have fsm.Member
+	if err := json.Unmarshal(must[[]byte](t)(json.Marshal(want)), &have); err != nil || !reflect.DeepEqual(have, want) {
+		t.Errorf("%#v in the state, %#v wanted (%v)", have.Finalizers, want.Finalizers, err)
+	}
+}
+
 // TestAFirstStartWantsAGoodTemplate: where there is nothing to go on with, the manager says so at once.
 func TestAFirstStartWantsAGoodTemplate(t *testing.T) {
 	r := newRig(t)
@@ -182,6 +194,10 @@ func TestLayersOfConfigINI(t *testing.T) {
 		if strings.Join(got, " ") != want {
 			t.Errorf("%s: %q, want %q", key, got, want)
 		}
+	}
+	// A version is the same for all members.
+	if _, err := c.build(s, version{Tag: "v4", Overlay: "signature-provider = PUB_BLS_x=KEY:PVT_BLS_y"}); err == nil || !strings.Contains(err.Error(), "version v4, which is the same for all") || strings.Contains(err.Error(), "PVT") {
+		t.Errorf("a finalizer key of a version: %v", err)
 	}
 	if _, err := c.build(s, version{Tag: "v3", Overlay: "x"}); err == nil || !strings.Contains(err.Error(), "run.toml, version v3: line 1") {
 		t.Errorf("a version's lines that are none: %v", err)

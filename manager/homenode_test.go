@@ -203,7 +203,7 @@ func TestStage(t *testing.T) {
 		}
 	}
 	for _, c := range []struct{ tag, want string }{
-		{"v1.9.1", `says that it is "v1.9.0"`}, {"v1.9.2", "cannot say its version"}, {"v1.9.3", "past the gate"}, {"v1.9.4", "version v1.9.4 is not there"}, {"../x", "no tag"},
+		{"v1.9.1", `says that it is "v1.9.0"`}, {"v1.9.2", "cannot say its version"}, {"v1.9.3", "the same for all members"}, {"v1.9.4", "version v1.9.4 is not there"}, {"../x", "no tag"},
 	} {
 		if _, err := h.Stage(t.Context(), fsm.Upgrade{Tag: c.tag}, quiet); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "hint: ") && c.tag != "v1.9.3" || strings.Contains(err.Error(), "5KQ") {
 			t.Errorf("%+v: %v", c, err)
