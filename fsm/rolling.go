@@ -39,8 +39,8 @@ const (
 
 // Bounds of what an operation may remember.
 const (
-	maxQueued  = 4   // operations of a kind that wait for others
-	maxSaid    = 200 // bytes of a part's text
+	maxQueued = 4   // operations of a kind that wait for others
+	maxSaid   = 200 // bytes of a part's text
 )
 
 // Roll is what a rolling operation is asked to do, and how far it is. Version 3.

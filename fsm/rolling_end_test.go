@@ -270,7 +270,7 @@ func settled(t failer, at string, s *State, o Operation) {
 		}
 		switch {
 		case !slices.Contains(begun, id):
-		case done && is != want, !done && is != was, is == "":
+		case done && is != want, !done && is != was, is == "" && was != "":
 			t.Errorf("%s: %s is to run %q, ran %q, through %v, outcome %s", at, id, is, was, done, o.Outcome)
 		case o.Kind == KindRollout && done == (h.Refused == want):
 			t.Errorf("%s: %s, through %v, refuses %q", at, id, done, h.Refused)

@@ -8,6 +8,10 @@ import (
 	"pgregory.net/rapid"
 )
 
+// maxRunning bounds the operations that have not ended: those of each kind that wait, the upgrade that is prepared or waits for its
+// trigger, the one at work, and its handoff.
+const maxRunning = 3*maxQueued + 3
+
 var tags = []string{"", "v1.0.0", "v2.0.0", "v3.0.0"}
 
 // midway are states in the middle of rolling operations.

@@ -60,6 +60,9 @@ func (s *State) startRolling(c StartOperation, e Entry, o *Operation) error {
 	} else if ok {
 		first = StepQueued
 	} else if c.Queue {
+		if err := s.lasts(e, StepQueued, o.Deadline); err != nil {
+			return err
+		}
 		o.Deadline = e.At + PlanTime // it was for a wait
 	}
 	o.Steps = []Step{{Name: first, Since: e.At}}

@@ -262,6 +262,15 @@ func until(deadline int64) func(*State, Operation) bool {
 
 func (o Operation) members() string { return strings.Join(o.Roll.Members, " ") }
 
+// crowded has a restart at work, and as many behind it as may wait.
+func crowded(t testing.TB) *State {
+	s := on(restart("b"))(t)
+	for range maxQueued {
+		s = must(t, s, queued(restart("c")))
+	}
+	return s
+}
+
 var startRules = append(tagRules(), []rule{
 	{name: "all who have a node", on: homed, do: restart(), check: stands(StepValidate, Running, "", until(70_000), func(s *State, o Operation) bool {
 		last := s.History[len(s.History)-1]
@@ -332,7 +341,8 @@ var startRules = append(tagRules(), []rule{
 	{name: "one that waits longer than a step may last", on: on(restart("b")), do: change(queued(restart("c")), func(c *StartOperation) { c.Deadline = MaxWait }), check: stands(StepQueued, Running, "")},
 	{name: "one that waits for ever", on: on(restart("b")), do: change(queued(restart("c")), func(c *StartOperation) { c.Deadline = MaxWait + 1<<40 }), want: ErrDeadline},
 	{name: "one that need not wait", on: homed, do: queued(restart("c")), check: stands(StepValidate, Running, "")},
-	{name: "one that need not wait, with a deadline as if it had to", on: homed, do: change(queued(restart("c")), func(c *StartOperation) { c.Deadline = MaxWait }), check: stands(StepValidate, Running, "", until(10_000+MaxStep))},
+	{name: "one that need not wait, with a deadline as if it had to", on: homed, do: change(queued(restart("c")), func(c *StartOperation) { c.Deadline = MaxWait }), check: stands(StepValidate, Running, "", until(10_000+PlanTime))},
+	{name: "one that need not wait, and would have waited for a second", on: homed, do: change(queued(restart("c")), func(c *StartOperation) { c.Deadline = 11_000 }), check: stands(StepValidate, Running, "", until(10_000+PlanTime))},
 	{name: "one that need not wait, by a clock in a year", on: homed, do: change(queued(restart("c")), func(c *StartOperation) { c.Deadline = -1 << 63 }), want: ErrDeadline},
 	{name: "a restart while a rollout runs", on: on(rollout()), do: restart("c"), want: ErrBusy},
 	{name: "a restart while a handoff runs", on: atStep(StepStart), do: restart("c"), want: ErrBusy},
@@ -350,13 +360,17 @@ var startRules = append(tagRules(), []rule{
 	{name: "a restart while an upgrade switches", on: upgrading("switch b"), do: restart("c"), want: ErrBusy},
 	{name: "a restart while an upgrade makes its snapshot", on: on(upgrade(func(u *Upgrade) { u.Snapshot = true }), append(slices.Clone(staged), "snapshot b")...), do: restart("c"), want: ErrBusy},
 	{name: "a restart while a queued upgrade waits for another one", on: then(on(upgrade(), "stage a b c"), with(queued(upgrade()))), do: restart("c"), check: stands(StepValidate, Running, "")},
-	{name: "one operation too many", on: func(t testing.TB) *State {
-		s := on(restart("b"))(t)
-		for range maxRunning - 1 {
-			s = must(t, s, queued(restart("c")))
+	{name: "one operation too many", on: crowded, do: queued(restart("c")), want: ErrBusy},
+	{name: "one of another kind, that waits too", on: crowded, do: queued(rollout()), check: func(s *State) bool { return len(s.RunningOperations()) == 2+maxQueued }},
+	{name: "one of another kind", on: crowded, do: upgrade(), check: func(s *State) bool { return len(s.RunningOperations()) == 2+maxQueued }},
+	{name: "a handoff of the one at work, before those that wait", on: crowded, do: child(rollID, "c", 70_000), check: func(s *State) bool { return len(s.RunningOperations()) == 2+maxQueued }},
+	{name: "a handoff while no node is stopped, before those that wait", on: func(t testing.TB) *State {
+		s := on(upgrade(), "stage a b c")(t)
+		for range maxQueued {
+			s = must(t, s, queued(upgrade()))
 		}
 		return s
-	}, do: queued(restart("c")), want: ErrBusy},
+	}, do: start("b", "safe"), check: func(s *State) bool { return len(s.RunningOperations()) == 2+maxQueued }},
 
 	{name: "a handoff within", on: on(restart(), "hand"), do: child(rollID, "b", 70_000), check: func(s *State) bool {
 		o := s.Operations[len(s.Operations)-1]
@@ -449,7 +463,10 @@ var turnRules = []rule{
 	{name: "switch while somebody hands over", on: then(upgrading(), with(start("b", "safe"))), do: turn(2, StepSwitch, "c"), want: ErrBusy},
 	{name: "switch where nobody knows the way back", on: func(t testing.TB) *State {
 		return play(t, must(t, leased(t), upgrade(), RaiseAlarm{"x", "", ""}, RaiseAlarm{"x", "", ""}, RaiseAlarm{"x", "", ""}), staged...)
-	}, do: TurnOperation{ID: 7, Number: 2, Step: StepSwitch, Members: []string{"b"}, Deadline: 70_000}, want: ErrStep},
+	}, do: TurnOperation{ID: 7, Number: 2, Step: StepSwitch, Members: []string{"b"}, Deadline: 70_000}, check: func(s *State) bool { return s.Homes["b"].Tag == "v2.0.0" }},
+	{name: "roll back where nobody knows the way", on: func(t testing.TB) *State {
+		return play(t, must(t, leased(t), upgrade(), RaiseAlarm{"x", "", ""}, RaiseAlarm{"x", "", ""}, RaiseAlarm{"x", "", ""}), append(slices.Clone(staged), "switch b", "bad b x")...)
+	}, do: TurnOperation{ID: 7, Number: 3, Step: StepUndo, Members: []string{"b"}, Fault: "x", Deadline: 70_000}, want: ErrStep},
 	{name: "arm what is no hard fork", on: upgrading(), do: turn(2, StepArm, "a", "b", "c"), want: ErrStep},
 	{name: "wait for nothing", on: upgrading(), do: turn(2, StepTrigger, "a", "b", "c"), want: ErrStep},
 	{name: "a snapshot that nobody wants", on: upgrading(), do: turn(2, StepSnapshot, "b"), want: ErrStep},
