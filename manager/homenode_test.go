@@ -2,8 +2,10 @@ package manager
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -179,6 +181,54 @@ func (r *rig) triggered(u fsm.Upgrade, want string) {
 	}
 }
 
+// TestResolve: which checksum all members are held to, when nobody named one.
+func TestResolve(t *testing.T) {
+	r := newRig(t)
+	h := must[*home](t)(r.openHome())
+	source := filepath.Join(t.TempDir(), "nodeos-{version}")
+	publish := func(version, text string) string {
+		path := strings.ReplaceAll(source, "{version}", version)
+		sum := fmt.Sprintf("%x", sha256.Sum256([]byte(text)))
+		for name, content := range map[string]string{path: text, path + ".sha256": sum + "\n"} {
+			if err := os.WriteFile(name, []byte(content), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return sum
+	}
+	ask := func(what, tag, given, want, wrong string) {
+		t.Helper()
+		sum, err := h.Resolve(t.Context(), fsm.Upgrade{Tag: tag, SHA256: given})
+		if sum != want || (err == nil) != (wrong == "") || err != nil && !strings.Contains(err.Error(), wrong) {
+			t.Errorf("%s: %q %v", what, sum, err)
+		}
+	}
+	script := "#!/bin/sh\nexec \"" + r.bin + "\" --sim-version v1.9.5 \"$@\"\n"
+	first := publish("1.9.5", script)
+	ask("nothing is fetched", "v1.9.5", "", "", "")
+	next := *r.cfg
+	next.Upgrade.AutoInstall, next.Upgrade.Source = true, "file://"+source
+	next.Upgrade.Folders = map[string]string{"v1.9.8": "/elsewhere"}
+	h.configure(&next)
+	ask("given", "v1.9.5", first, "", "")
+	ask("genesis", "genesis", "", "", "")
+	ask("a folder elsewhere", "v1.9.8", "", "", "")
+	ask("an asset", "v1.9.5", "", first, "")
+	ask("no asset", "v1.9.6", "", "", "there is no ")
+	r.versionFolder("v1.9.7", "exit 0", "")
+	publish("1.9.7", script)
+	ask("a folder that was put there by hand", "v1.9.7", "", "", "")
+	if what, err := h.Stage(t.Context(), fsm.Upgrade{Tag: "v1.9.5"}, quiet); err != nil || !strings.Contains(what, "sha256 "+first) {
+		t.Fatalf("%s %v", what, err)
+	}
+	ask("one that was replaced", "v1.9.5", "", publish("1.9.5", script+"# other\n"), "")
+	if _, err := h.Stage(t.Context(), fsm.Upgrade{Tag: "v1.9.5", SHA256: publish("1.9.5", script+"# other\n")}, quiet); err == nil || !strings.Contains(err.Error(), "from an asset with SHA-256 "+first) {
+		t.Errorf("staged before it was replaced: %v", err)
+	}
+	next.Upgrade.Source = "file:///nowhere/nodeos-{version}"
+	ask("a source that is gone", "v1.9.5", "", first, "")
+}
+
 // TestStage: a version is staged only if it can be run here and says its tag.
 func TestStage(t *testing.T) {
 	if testing.Short() {
@@ -221,6 +271,9 @@ func TestStage(t *testing.T) {
 	}
 	if what, err := h.Stage(t.Context(), fsm.Upgrade{Tag: "v1.9.4"}, quiet); err != nil || what != "v1.9.4 says v1.9.4 (folder)" {
 		t.Errorf("a folder elsewhere: %q %v", what, err)
+	}
+	if what, err := h.Stage(t.Context(), fsm.Upgrade{Tag: "v1.9.4", SHA256: strings.Repeat("0", 64)}, quiet); err != nil || !strings.HasSuffix(what, "not checked: the folder was put there by hand") {
+		t.Errorf("a folder elsewhere, with a checksum: %q %v", what, err)
 	}
 	h.monitor = node.NewMonitor(node.MonitorConfig{Client: must[*node.Client](t)(node.NewClient(node.ClientConfig{Addr: r.cfg.Node.HTTP}))})
 	if err := h.Ready(t.Context(), fsm.Upgrade{Tag: "v1.9.0"}); err != nil || !strings.Contains(r.said(), "ROUNDTABLE_BLOCK=0 | ROUNDTABLE_HOME="+r.cfg.Manager.Home+" | ROUNDTABLE_MEMBER=m1 | ROUNDTABLE_TAG=v1.9.0") {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,7 +19,7 @@ func TestFolder(t *testing.T) {
 	version(t, h, "v1.2.2")
 	for range 2 {
 		s, err := h.Stage(t.Context(), Request{Tag: "v1.2.2", Source: "https://nobody.invalid/x", SHA256: sumOf(nil)}, nil)
-		if err != nil || s != (Staged{Tag: "v1.2.2", Version: "v1.2.2", How: HowFolder}) {
+		if err != nil || s != (Staged{Tag: "v1.2.2", Version: "v1.2.2", How: HowFolder, Unchecked: true}) {
 			t.Errorf("%+v %v", s, err)
 		}
 	}
@@ -62,6 +63,51 @@ func TestFolderOfAnotherAsset(t *testing.T) {
 	write(t, filepath.Join(h.folder("v1.2.2"), runName), []byte("[node]\nbinary = \"nodeos\"\n"), 0o644)
 	_, err = h.Stage(t.Context(), req, nil)
 	wantKind(t, err, ErrHome, stagedName)
+}
+
+// TestAssetThatWasReplaced: the folder of a tag stays what it is when the source has another asset of that tag. Who asks the source
+// first, and then for what it said, gets that or nothing.
+func TestAssetThatWasReplaced(t *testing.T) {
+	beside := func(req Request) Request {
+		write(t, strings.TrimPrefix(req.Source, "file://")+".sha256", []byte(req.SHA256+"\n"), 0o644)
+		req.SHA256 = ""
+		return req
+	}
+	h, fresh := home(t), home(t)
+	first, err := h.Stage(t.Context(), beside(put(t, "nodeos", nodeos("v1.2.2"))), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	replaced := beside(put(t, "nodeos", append(nodeos("v1.2.2"), "other"...)))
+	asset, err := h.Resolve(t.Context(), replaced)
+	if err != nil || asset.SHA256 == first.SHA256 {
+		t.Fatalf("%+v %v", asset, err)
+	}
+	if o, err := h.Origin("v1.2.2"); err != nil || o.SHA256 != first.SHA256 || o.Tag != "v1.2.2" {
+		t.Errorf("%+v %v", o, err)
+	}
+	replaced.SHA256 = asset.SHA256
+	_, err = h.Stage(t.Context(), replaced, nil)
+	wantKind(t, err, ErrChecksum, "from an asset with SHA-256 "+first.SHA256, "rm -r")
+	if s, err := fresh.Stage(t.Context(), replaced, nil); err != nil || s.SHA256 != asset.SHA256 || s.Unchecked {
+		t.Errorf("%+v %v", s, err)
+	}
+}
+
+// TestChecksumOfAFolder: there is nothing to compare it with, and the result says so.
+func TestChecksumOfAFolder(t *testing.T) {
+	h := home(t)
+	version(t, h, "v1.2.2")
+	for sum, unchecked := range map[string]bool{"": false, sumOf(nil): true} {
+		if s, err := h.Stage(t.Context(), Request{Tag: "v1.2.2", SHA256: sum}, nil); err != nil || s.Unchecked != unchecked || s.SHA256 != "" {
+			t.Errorf("%q: %+v %v", sum, s, err)
+		}
+	}
+	if o, err := h.Origin("v1.2.2"); err != nil || o != (Staged{Tag: "v1.2.2", How: HowFolder}) {
+		t.Errorf("%+v %v", o, err)
+	}
+	_, err := h.Origin("v9")
+	wantKind(t, err, ErrUnknown)
 }
 
 // TestTogether: of many that stage one tag at once, one fetches; another tag does not wait for them.
