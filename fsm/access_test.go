@@ -221,7 +221,7 @@ func TestAnEntryHasTheLowestVersion(t *testing.T) {
 	var list []wanted
 	for _, table := range [][]rule{leaseRules, memberRules, clusterRules, roundRules, operationRules} {
 		for _, r := range table {
-			if Since(r.do.Kind()) == 1 {
+			if Since(r.do.Kind()) == 1 { // none of them uses what is new
 				list = append(list, wanted{Entry{At: 1, By: "a", Key: "k", Command: r.do}, 1})
 			}
 		}
@@ -229,12 +229,20 @@ func TestAnEntryHasTheLowestVersion(t *testing.T) {
 	if len(list) < 100 {
 		t.Fatalf("only %d entries of version 1", len(list))
 	}
+	one := func(c Command) wanted { return wanted{Entry{At: 1, By: "a", Command: c}, 1} }
 	two := func(c Command) wanted { return wanted{Entry{At: 1, By: "a", Command: c}, 2} }
+	three := func(c Command) wanted { return wanted{Entry{At: 1, By: "a", Command: c}, 3} }
 	list = append(list,
 		wanted{Entry{At: 1, By: "a", Actor: "token:alice", Command: Extend{1, "x", 2}}, 2},
 		two(SetMember{ID: "a", Nonvoter: ptr(false)}), two(RemoveMember{ID: "a", Ban: true}),
 		two(PutMember{change(member("a", 0), func(m *Member) { m.Nonvoter = true })}),
 		two(PutToken{tokenOf("t")}), two(RemoveToken{"t"}), two(PutInvite{inviteOf("i", "x")}), two(UseInvite{"i", hash1, "x"}), two(PatchCluster{Slots: ptr(uint64(5))}), two(NoteLeader{"a", 1}),
+		three(restart()), three(queued(start("b", "now"))), three(child(3, "b", 0)), three(finish(1, StepRestart, Failed)), three(ExpireOperation{ID: 3, Number: 1}),
+		three(turn(1, StepRestart)), three(report(1, "b")), three(CancelOperation{ID: 1}), three(PutHome{Member: "a"}),
+		three(PatchCluster{Overlay: ptr("")}), three(PatchCluster{TakeOver: ptr(false)}), three(PatchCluster{Slots: ptr(uint64(5)), TakeOver: ptr(false)}),
+		three(SetCluster{Cluster{Overlay: "x"}}), three(SetCluster{Cluster{Overlaid: 1}}), three(SetCluster{Cluster{Proven: ptr("")}}), three(SetCluster{Cluster{TakeOver: true}}),
+		one(SetCluster{Cluster{Overlay: "x", Overlaid: 1, Proven: ptr(""), TakeOver: true}.Version1()}),
+		wanted{Entry{At: 1, By: "a", Actor: "token:alice", Command: restart()}, 3},
 	)
 	for _, w := range list {
 		raw, err := Encode(w.e)
@@ -248,16 +256,16 @@ func TestAnEntryHasTheLowestVersion(t *testing.T) {
 			t.Errorf("version %d, not %d (%v): %s", got.V, w.v, err, raw)
 		}
 		if w.v == 1 {
-			for _, key := range []string{`"actor"`, `"nonvoter"`, `"ban"`} {
+			for _, key := range []string{`"actor"`, `"nonvoter"`, `"ban"`, `"roll"`, `"parent"`, `"queue"`, `"number"`, `"overlay"`, `"overlaid"`, `"proven"`, `"take_over"`} {
 				if bytes.Contains(raw, []byte(key)) {
 					t.Errorf("an entry of version 1 has %s: %s", key, raw)
 				}
 			}
 			continue
 		}
-		// What needs version 2 is not read under the name of version 1: such a program would have stopped on it.
-		if _, err := Decode(bytes.Replace(raw, []byte(`"v":2`), []byte(`"v":1`), 1)); err == nil {
-			t.Errorf("read as version 1: %s", raw)
+		// What needs a version is not read under the name of the one before: such a program would have stopped on it.
+		if _, err := Decode(bytes.Replace(raw, fmt.Appendf(nil, `"v":%d`, w.v), fmt.Appendf(nil, `"v":%d`, w.v-1), 1)); err == nil {
+			t.Errorf("read as version %d: %s", w.v-1, raw)
 		}
 	}
 }
@@ -267,7 +275,7 @@ func TestAnEntryHasTheLowestVersion(t *testing.T) {
 func TestAStateOfVersion1HasNoNewKeys(t *testing.T) {
 	for _, s := range []*State{New(), born(t), leased(t), released(t), inRound(t), counted(t), filled()} {
 		raw := bytesOf(t, s)
-		for _, key := range []string{"actor", "nonvoter", "level", "tokens", "invites", "banned", "lost"} {
+		for _, key := range append([]string{"actor", "nonvoter", "level", "tokens", "invites", "banned", "lost"}, version3...) {
 			if bytes.Contains(raw, []byte(`"`+key+`":`)) {
 				t.Errorf("a state of version 1 has the key %s", key)
 			}
@@ -299,6 +307,25 @@ func TestAStateOfVersion1HasNoNewKeys(t *testing.T) {
 	old.Members = withMember(used.Members, change(member("b", 1), func(m *Member) { m.EntryVersion = 1 }))
 	if old.NamesActor(start("b", "now")) {
 		t.Error("actors are named although b does not know them")
+	}
+}
+
+// version3 are the keys of a raft snapshot that came with version 3.
+var version3 = []string{"homes", "overlay", "overlaid", "proven", "take_over", "roll", "parent", "parts"}
+
+// TestAStateOfVersion2HasNoNewKeys: as above, for what was used before version 3.
+func TestAStateOfVersion2HasNoNewKeys(t *testing.T) {
+	mid, _ := handing(t, StepStart)
+	for _, s := range []*State{guarded(t), admitted(t), banned(t), oneVote(t), must(t, mid, PutToken{tokenOf("t1")}), must(t, leased(t), PatchCluster{Slots: ptr(uint64(5))})} {
+		raw := bytesOf(t, s)
+		for _, key := range version3 {
+			if bytes.Contains(raw, []byte(`"`+key+`":`)) {
+				t.Errorf("a state of version 2 has the key %s", key)
+			}
+		}
+		if next, r := s.Apply(stamp(s, CancelOperation{ID: 1})); r.Err == nil || next.Level != 3 || s.Level != 2 {
+			t.Errorf("level %d after a refused entry of version 3", next.Level)
+		}
 	}
 }
 
