@@ -3,6 +3,7 @@ package control
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -331,9 +332,20 @@ func (c *handoffLeader) verify(ctx context.Context, s *fsm.State, o fsm.Operatio
 }
 
 // Handoff starts a handoff and returns the operation's id. to "" chooses the best fit standby. It refuses what this
-// member can see to be unfit, before anything changes. key is an idempotency key, "" for none.
+// member can see to be unfit, before anything changes. key is an idempotency key, "" for none. While a rolling operation is at work it
+// becomes part of that one: nobody has to wait until a node is back to have production moved between the others.
 func (m *Manager) Handoff(ctx context.Context, to, when, key string) (uint64, error) {
-	return m.handOff(ctx, to, when, 0, key)
+	for try := 0; ; try++ {
+		s, _ := m.cluster.View()
+		_, parent := underWay(s)
+		id, err := m.handOff(ctx, to, when, parent, key)
+		if parent == 0 || !errors.Is(err, fsm.ErrEnded) || try == handOverTries {
+			return id, err
+		}
+		if key != "" { // what was refused stays refused
+			key += "+"
+		}
+	}
 }
 
 // handOff is Handoff, of a rolling operation (0: none).

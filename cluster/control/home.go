@@ -8,7 +8,7 @@ import (
 )
 
 // homeController tells the cluster which version and configuration this member's node runs, and what it offers. Where nobody used
-// anything of entry version 3 yet that waits for the first offer, so that the members can go back to a former program
+// anything of entry version 3 yet that waits for the first offer that is to be rolled out by itself, so that the members can go back to a former program
 // (docs/decisions/0008).
 type homeController struct{ *Manager }
 
@@ -20,7 +20,7 @@ func (c *homeController) Reconcile(ctx context.Context, s *fsm.State) (time.Dura
 	v := c.home.View()
 	runs := fsm.Runs{Tag: v.Runs, Config: v.Config, Offers: v.Offers, Auto: v.Auto && v.Offers != ""}
 	switch {
-	case s.Homes[c.id].Runs == runs, s.Members[c.id].Incarnation != c.incarnation, s.EntryVersion() < 3, s.Level < 3 && v.Offers == "":
+	case s.Homes[c.id].Runs == runs, s.Members[c.id].Incarnation != c.incarnation, s.EntryVersion() < 3, s.Level < 3 && !runs.Auto:
 		return 0, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)

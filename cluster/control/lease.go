@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -58,6 +59,9 @@ func planLease(in leaseInput) leaseDecision {
 	s, l := in.state, in.state.Lease
 	holder := s.Members[l.Holder]
 	forking := forkReached(s, in.peers)
+	if forking != 0 && len(throughFork(s, in.at)) > 0 {
+		forking = 0
+	}
 	switch {
 	case s.Cluster.Name == "":
 		return leaseDecision{reason: "the cluster has no configuration yet"}
@@ -93,6 +97,9 @@ func planLease(in leaseInput) leaseDecision {
 		if !c.Fit {
 			break // the fit ones come first
 		}
+		if through := throughFork(s, in.at); len(through) > 0 && !slices.Contains(through, c.ID) {
+			continue // it is fit for the old chain
+		}
 		if s.Cluster.Maintenance && l.Epoch > 0 && c.ID != l.Holder {
 			held += " " + c.ID
 			continue // no automatic move
@@ -112,6 +119,9 @@ func forkReached(s *fsm.State, peers map[string]health.Peer) uint64 {
 	if !ok {
 		return 0
 	}
+	if max(s.LastBlock.Num, s.After.Num) >= o.Roll.Upgrade.AtBlock { // its holder signed it, whatever is heard
+		return o.ID
+	}
 	for _, part := range o.Current().Parts {
 		p := peers[part.Member]
 		if part.Ended != 0 || p.Alive && p.Report.Head.Num >= o.Roll.Upgrade.AtBlock {
@@ -119,6 +129,28 @@ func forkReached(s *fsm.State, peers map[string]health.Peer) uint64 {
 		}
 	}
 	return 0
+}
+
+// forkPatience is how long nobody produces behind the block of a hard fork once somebody is through: one that does not come through
+// must not cost all of them more.
+const forkPatience = 30 * time.Second
+
+// throughFork are the members that production may go on with behind a hard fork although others are not through.
+func throughFork(s *fsm.State, now time.Time) []string {
+	o, ok := s.HardFork()
+	if !ok {
+		return nil
+	}
+	first := int64(math.MaxInt64)
+	for _, part := range o.Current().Parts {
+		if slices.Contains(o.Roll.Done, part.Member) {
+			first = min(first, part.Ended)
+		}
+	}
+	if len(o.Roll.Done) == 0 || now.UnixMilli() <= first+forkPatience.Milliseconds() {
+		return nil
+	}
+	return o.Roll.Done
 }
 
 // leaseCandidates are all members, those first that the lease may be granted to.

@@ -63,6 +63,7 @@ type Manager struct {
 
 	clocks      clocks
 	busy        atomic.Bool   // an operation has the node stopped, or starting
+	resumes     atomic.Uint64 // of the node by us: each makes it forget where to stop
 	waiting     waiting       // why rolling operations do not go on
 	handing     atomic.Uint64 // epoch that a handoff of ours closed and whose transfer is under way
 	stopping    atomic.Bool   // it is about to stop, and must be given nothing any more

@@ -67,6 +67,9 @@ func (c *memberController) Reconcile(ctx context.Context, s *fsm.State) (time.Du
 		n := c.node.View()
 		want.Node, want.Finalizers = n.Version, n.Finalizers
 	}
+	if len(want.Finalizers) == 0 {
+		want.Finalizers = nil // as it comes back from the log: else it would be proposed for ever
+	}
 	have, known := s.Members[c.id]
 	want.Joined, want.Maintenance, want.Nonvoter = have.Joined, have.Maintenance, have.Nonvoter
 	start, state := Settings{c.record.Priority, c.record.NoFailover}, Settings{have.Priority, have.NoFailover}
@@ -141,7 +144,11 @@ func (c *configController) Reconcile(ctx context.Context, s *fsm.State) (time.Du
 	if want.ChainID == "" && c.node != nil {
 		want.ChainID = c.node.View().ChainID
 	}
-	if want.Name == "" || reflect.DeepEqual(want, s.Cluster.Version1()) {
+	have := s.Cluster.Version1()
+	if len(want.Producers) == 0 && len(have.Producers) == 0 {
+		want.Producers = have.Producers // none is none
+	}
+	if want.Name == "" || reflect.DeepEqual(want, have) {
 		return 0, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)

@@ -95,7 +95,11 @@ func (m *Manager) Rollout(ctx context.Context, limit, queue time.Duration, key s
 // startRolling proposes an operation.
 func (m *Manager) startRolling(ctx context.Context, c fsm.StartOperation, queue time.Duration, key string) (uint64, error) {
 	c.Queue = queue > 0
-	c.Deadline = m.now().Add(min(max(queue, planTime), waitTime)).UnixMilli()
+	wait := planTime
+	if c.Queue { // where nothing is before it, the state gives it the time to begin
+		wait = min(queue, waitTime)
+	}
+	c.Deadline = m.now().Add(wait).UnixMilli()
 	return m.cluster.Propose(ctx, c, key)
 }
 
@@ -125,6 +129,9 @@ func (m *Manager) cannotRoll(s *fsm.State, members []string) string {
 	p := rollPlan{rollInput: rollInput{state: s, peers: peers, at: now}, best: bestHead(s, peers)}
 	if s.Lease.Open() {
 		p.holder = s.Lease.Holder
+	}
+	if p.firstUp(members) != "" {
+		return ""
 	}
 	if reason := p.unproductive(); reason != "" && p.holder == "" {
 		return reason

@@ -28,6 +28,7 @@ const (
 const (
 	handOverTries = 3
 	claimTime     = 5 * time.Second  // whoever took production so lately keeps it
+	forkSilence   = 15 * time.Second // after which nobody waits for a member in a hard fork that others are through
 	hearTime      = 10 * time.Second // a new leader ends nothing before it can have heard of everybody
 	// armBlocks before the block of a hard fork the nodes are told to stop there: from then on no other operation begins.
 	armBlocks = 600
@@ -131,10 +132,19 @@ func (p *rollPlan) child() (fsm.Operation, bool) {
 	return fsm.Operation{}, false
 }
 
-// tries are the handoffs of this operation since the last one that came through: to whom, oldest first.
+// own reports whether a handoff is one that the planner wanted (rolling.go), and not an operator's nor that of a manager that stops:
+// both say "now", or on whose behalf.
+func (p *rollPlan) own(o fsm.Operation) bool {
+	return o.Parent == p.op.ID && o.Handoff != nil && o.Handoff.When == ownHandoff && o.Actor == ""
+}
+
+// ownHandoff is when the handoffs of rolling operations happen.
+const ownHandoff = "safe"
+
+// tries are the own handoffs of this operation since the last one that came through: to whom, oldest first.
 func (p *rollPlan) tries() (failed []string, last fsm.Operation) {
 	for _, o := range p.state.Operations {
-		if o.Parent != p.op.ID || o.Handoff == nil || o.Outcome == fsm.Running {
+		if !p.own(o) || o.Outcome == fsm.Running {
 			continue
 		}
 		if last = o; o.Outcome == fsm.Done {
@@ -269,7 +279,7 @@ func (p *rollPlan) validated() rollDecision {
 			missing = append(missing, id+" is not alive")
 		case p.state.Members[id].EntryVersion < 3:
 			missing = append(missing, id+" has a program that knows no upgrades")
-		case p.state.Homes[id].Runs.Tag == "":
+		case p.state.Homes[id].Runs.Tag == "" && !p.down(id): // one whose node cannot even be started is mended by it
 			missing = append(missing, id+" has not said which version its node runs: has it a home folder with versions (roundtable init)?")
 		}
 	}
@@ -338,6 +348,11 @@ func (p *rollPlan) working() rollDecision {
 			}
 		}
 	}
+	// Production stands still, and who is gone would not end it: it is put right when it comes back.
+	gone := func(id string) bool { return p.at.Sub(p.peers[id].Seen) > forkSilence }
+	if p.step.Name == fsm.StepFork && len(p.roll.Done) > 0 && p.at.Sub(p.since) > forkSilence && !slices.ContainsFunc(at, func(id string) bool { return !gone(id) }) {
+		return p.finish(fsm.Failed, fmt.Sprintf("not heard of for %s: %s; through: %s", forkSilence, strings.Join(at, ", "), strings.Join(p.roll.Done, ", ")))
+	}
 	return p.wait("%s: %s", p.step.Name, strings.Join(at, ", "))
 }
 
@@ -356,6 +371,9 @@ func (p *rollPlan) next() rollDecision {
 	if p.op.Kind == fsm.KindUpgrade {
 		step = fsm.StepSwitch
 	}
+	if id := p.firstUp(left); id != "" {
+		return p.turn(step, p.limit(), "", id)
+	}
 	if p.holder == "" {
 		return p.waitUntil(p.planBy(), "nobody holds the lease")
 	}
@@ -371,6 +389,52 @@ func (p *rollPlan) next() rollDecision {
 		return p.notReady(reason, culprit)
 	}
 	return p.turn(step, p.limit(), "", target)
+}
+
+// outageSlots is how long nobody may have produced before that counts as an outage: 10 s.
+const outageSlots = 20
+
+// outage reports whether nobody produces nor could, and that not only for a moment: then there is nothing that a stop could cost. By the
+// state alone nobody may sign any more; who does not is told by reports, and a leader that hears nobody knows nothing.
+func (p *rollPlan) outage() bool {
+	l := p.state.Lease
+	heard := false
+	for _, id := range p.state.MemberIDs() {
+		if p.state.Members[id].Witness || !p.alive(id) {
+			continue
+		}
+		if heard = true; p.fit(id) == "" {
+			return false
+		}
+	}
+	if _, at := p.child(); at {
+		return false
+	}
+	return heard && chain.SlotAt(p.millis()) > l.Last+outageSlots && p.at.Sub(p.since) > hearTime
+}
+
+// firstUp is the member whose node is started first in an outage, "" in none: one whose node is down, and who does not hold the open
+// lease. Once its node answers it is given the lease, as the only one that is well enough, and proved by the blocks that it makes
+// itself; the others follow as always.
+func (p *rollPlan) firstUp(ids []string) string {
+	if !p.outage() {
+		return ""
+	}
+	for _, id := range slices.Backward(p.weakestFirst(ids)) {
+		if id != p.holder && p.alive(id) && p.down(id) {
+			return id
+		}
+	}
+	return ""
+}
+
+// down reports whether a member says that its node does not run.
+func (p *rollPlan) down(id string) bool {
+	switch p.peers[id].Report.Node {
+	case "backoff", "failed", "stopped":
+		return true
+	}
+	return false
 }
 
 // notReady waits for what keeps the next node from being stopped. Where it is a member that is through and does not stay well, that
@@ -542,7 +606,7 @@ func (p *rollPlan) claimed() bool {
 		return false
 	}
 	return !slices.ContainsFunc(p.state.Operations, func(o fsm.Operation) bool {
-		return o.Parent == p.op.ID && o.Handoff != nil && o.Handoff.To == l.Holder && o.Handoff.Epoch+1 == l.Epoch
+		return p.own(o) && o.Handoff.To == l.Holder && o.Handoff.Epoch+1 == l.Epoch
 	})
 }
 
@@ -552,7 +616,7 @@ func (p *rollPlan) undo(fault string) rollDecision {
 	first := p.failing()
 	left := first
 	if len(left) == 0 && p.roll.Upgrade != nil && p.roll.Upgrade.UndoAll {
-		left = slices.DeleteFunc(slices.Clone(p.roll.Done), func(id string) bool { return p.state.Members[id].ID == "" })
+		left = slices.DeleteFunc(slices.Clone(p.roll.Done), func(id string) bool { return p.state.Members[id].ID == "" || p.noWayBack(id) })
 	}
 	if len(left) == 0 {
 		return p.finish(fsm.Failed, p.told())
@@ -569,6 +633,9 @@ func (p *rollPlan) undo(fault string) rollDecision {
 		return d
 	}
 	target := standbys[0]
+	if p.noWayBack(target) {
+		return p.finish(fsm.Failed, cmp.Or(fault, p.told())+"; not rolled back: nobody knows what "+target+" ran before")
+	}
 	if len(first) == 0 { // its node is well: it waits until it may be stopped
 		if reason, _ := p.ready(target, p.roll.Undone); reason != "" {
 			d := p.waitUntil(p.planBy(), reason)
@@ -579,6 +646,12 @@ func (p *rollPlan) undo(fault string) rollDecision {
 		}
 	}
 	return p.turn(fsm.StepUndo, p.limit(), fault, target)
+}
+
+// noWayBack reports whether nobody knows which version a member's node ran before an upgrade: it could not be started.
+func (p *rollPlan) noWayBack(id string) bool {
+	before := p.roll.Before[id]
+	return p.op.Kind == fsm.KindUpgrade && before.Tag == "" && before.Runs.Tag == ""
 }
 
 // failing are the members that failed and are not rolled back yet.

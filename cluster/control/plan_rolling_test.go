@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +41,7 @@ func rolls(kind, step string, members ...string) *rolled {
 	case fsm.KindRollout:
 		r.Configs = map[string]string{"a": "x", "b": "x", "c": "x"}
 	}
+	r.Before = maps.Clone(s.Homes)
 	w := &rolled{s: s, peers: peers, at: testNow, since: testNow.Add(-time.Hour)}
 	since := testNow.Add(-10 * time.Second)
 	w.op = fsm.Operation{
@@ -90,6 +92,25 @@ func (w *rolled) sick(id string) *rolled {
 	return w.report(id, func(p *health.Peer) { p.Report.Fit, p.Report.Reason = false, "is sick" })
 }
 
+// down says that nodes do not run, and are not about to.
+func (w *rolled) down(ids ...string) *rolled {
+	for _, id := range ids {
+		w.sick(id).report(id, func(p *health.Peer) { p.Report.Node = "backoff" })
+	}
+	return w
+}
+
+// gone lets a member's last report be old.
+func (w *rolled) gone(id string, ago time.Duration) *rolled {
+	return w.report(id, func(p *health.Peer) { p.Seen = w.at.Add(-ago) })
+}
+
+// outage lets the holder's range have run out for long.
+func (w *rolled) outage() *rolled {
+	w.s.Lease.Last = chain.SlotAt(w.at.UnixMilli()) - outageSlots - 1
+	return w
+}
+
 func (w *rolled) head(num uint32) *rolled {
 	for id := range w.peers {
 		w.report(id, func(p *health.Peer) { p.Report.Head.Num = num })
@@ -112,7 +133,7 @@ func (w *rolled) later(d time.Duration) *rolled {
 func (w *rolled) tried(outcome fsm.Outcome, targets ...string) *rolled {
 	for _, to := range targets {
 		w.s.Operations = append(w.s.Operations, fsm.Operation{
-			ID: uint64(60 + len(w.s.Operations)), Kind: fsm.KindHandoff, Parent: rolledID, Handoff: &fsm.Handoff{To: to, Epoch: w.s.Lease.Epoch}, Outcome: outcome, Reason: "no luck",
+			ID: uint64(60 + len(w.s.Operations)), Kind: fsm.KindHandoff, Parent: rolledID, Handoff: &fsm.Handoff{To: to, When: "safe", Epoch: w.s.Lease.Epoch}, Outcome: outcome, Reason: "no luck",
 			Steps: []fsm.Step{{Name: fsm.StepVerify}}, Ended: w.at.Add(-500 * time.Millisecond).UnixMilli(),
 		})
 	}
@@ -272,6 +293,22 @@ func TestPlanRolling(t *testing.T) {
 		"and longer":                            {handing(restart).tried(fsm.Done, "b").holder("b").dead("a").later(61 * time.Second), "failed: a is not alive"},
 		"too late for another try":              {handing(restart).later(51*time.Second).tried(fsm.Failed, "b").with(func(w *rolled) { w.s.Operations[0].Ended = testNow.UnixMilli() }), "wait: production was not handed over in time"},
 
+		"operators tried, it did not": {handing(restart).tried(fsm.Failed, "b", "c", "b").with(func(w *rolled) {
+			for i, who := range []string{"", "alice", "bob"} {
+				w.s.Operations[i].Handoff.When, w.s.Operations[i].Actor = [...]string{"now", "safe", "safe"}[i], who
+			}
+		}), "handoff to b"},
+
+		// in an outage
+		"all nodes are down":              {validated(restart).outage().down("a", "b", "c"), "turn restart of b for 1m0s"},
+		"but one":                         {validated(restart).outage().down("b", "c"), "wait: the lease of a has run out"},
+		"one is down, the others start":   {validated(restart).outage().down("c").sick("a").sick("b"), "turn restart of c for 1m0s"},
+		"the holder's alone":              {validated(restart).outage().down("a", "b", "c").with(func(w *rolled) { w.op.Roll.Members = []string{"a"} }), "wait: the lease of a has run out"},
+		"only for a moment":               {validated(restart).with(func(w *rolled) { w.s.Lease.Last = 101 }).down("a", "b", "c"), "wait: the lease of a has run out"},
+		"a new leader has heard nobody":   {validated(restart).outage().down("a", "b", "c").with(func(w *rolled) { w.since = w.at }), "wait: the lease of a has run out"},
+		"nobody is heard":                 {validated(restart).outage().dead("a").dead("b").dead("c"), "wait: a is not alive"},
+		"an upgrade of all that are down": {staged().outage().down("a", "b", "c"), "turn switch of b for 1m0s"},
+
 		// taking over
 		"who was last takes over":     {rolls(rollout, fsm.StepRestart, "a").holder("b").done("c", "b", "a").ended("a", "").with(taking), "turn take over for 5m0s"},
 		"it is asked":                 {rolls(rollout, fsm.StepTakeOver).holder("b").done("c", "b", "a").with(taking), "handoff to a"},
@@ -289,35 +326,36 @@ func TestPlanRolling(t *testing.T) {
 		"a program too old":             {validated(upgrade).with(func(w *rolled) { m := w.s.Members["c"]; m.EntryVersion = 2; w.s.Members["c"] = m }), "wait: c has a program that knows no upgrades"},
 		"a member that runs no version": {validated(upgrade).with(func(w *rolled) { w.s.Homes = nil }).later(51 * time.Second), "failed: a has not said"},
 		"all run it":                    {validated(upgrade).with(func(w *rolled) { w.op.Roll.Upgrade.Tag = "v1" }), "done: all run v1 already"},
-		"one does not":                  {validated(upgrade).with(func(w *rolled) { w.op.Roll.Upgrade.Tag = "v1"; w.s.Homes["b"] = fsm.Home{Runs: fsm.Runs{Tag: "v0"}} }), "turn stage of a b c for 1h0m0s"},
-		"the stage goes on":             {rolls(upgrade, fsm.StepStage, everybody...).ended("a", "no space"), "wait: stage: b, c"},
-		"the stage failed":              {rolls(upgrade, fsm.StepStage, everybody...).ended("a", "no space").ended("b", "").ended("c", "no asset"), "failed: a: no space; c: no asset"},
-		"the stage takes too long":      {rolls(upgrade, fsm.StepStage, everybody...).ended("a", "").ended("b", "no asset").later(planTime), "failed: b: no asset; c did not make the version ready within"},
-		"who stages is gone":            {rolls(upgrade, fsm.StepStage, everybody...).with(func(w *rolled) { w.op.Deadline += 3_600_000 }).later(2*time.Minute).report("b", func(p *health.Peer) { p.Seen = p.Seen.Add(-61 * time.Second) }), "failed: b has not been heard of for 1m0s"},
-		"not by a new leader":           {rolls(upgrade, fsm.StepStage, everybody...).with(func(w *rolled) { w.op.Deadline += 3_600_000; w.since = testNow.Add(100 * time.Second) }).later(2*time.Minute).report("b", func(p *health.Peer) { p.Seen = time.Time{} }), "wait: stage: a, b, c"},
-		"ready":                         {staged(), "turn switch of c for 1m0s"},
-		"ready, but somebody is gone":   {staged().dead("b"), "wait: b is not alive"},
-		"another one goes first":        {staged().beside(restart, fsm.StepRestart), "wait: restart 40 goes first"},
-		"a handoff, too":                {staged().beside(fsm.KindHandoff, fsm.StepAwait), "wait: handoff 40 goes first"},
-		"for long":                      {staged().beside(restart, fsm.StepRestart).later(59 * time.Minute), "wait: restart 40 goes first"},
-		"for too long":                  {staged().beside(restart, fsm.StepRestart).later(61 * time.Minute), "failed: restart 40 goes first"},
-		"one that waits stops nobody":   {staged().beside(upgrade, fsm.StepTrigger).with(func(w *rolled) { w.s.Operations[0].Roll.Upgrade = w.op.Roll.Upgrade }), "turn switch of c for 1m0s"},
-		"at a block":                    {staged().with(func(w *rolled) { w.op.Roll.Upgrade.AtBlock = 99 }), "turn await trigger of a b c for 720h0m0s"},
-		"at a feature":                  {staged().with(func(w *rolled) { w.op.Roll.Upgrade.Feature = "F" }), "turn await trigger of a b c for 720h0m0s"},
-		"at a row":                      {staged().with(func(w *rolled) { w.op.Roll.Upgrade.Row = &fsm.TableRow{} }), "turn await trigger of a b c for 720h0m0s"},
-		"nothing yet":                   {rolls(upgrade, fsm.StepTrigger, everybody...), "wait: await trigger: a, b, c"},
-		"nothing yet, and one is gone":  {rolls(upgrade, fsm.StepTrigger, everybody...).with(func(w *rolled) { w.op.Deadline += 3_600_000 }).later(2*time.Minute).report("b", func(p *health.Peer) { p.Seen = time.Time{} }), "wait: await trigger: a, b, c"},
-		"one sees it":                   {rolls(upgrade, fsm.StepTrigger, everybody...).ended("b", "").with(func(w *rolled) { w.op.Roll.Upgrade.AtBlock = 99 }), "turn switch of c for 1m0s"},
-		"one cannot":                    {rolls(upgrade, fsm.StepTrigger, everybody...).ended("b", "no such table"), "wait: await trigger: a, c"},
-		"nobody can":                    {rolls(upgrade, fsm.StepTrigger, everybody...).ended("a", "x").ended("b", "y").ended("c", "z"), "failed: a: x; b: y; c: z"},
-		"it never comes":                {rolls(upgrade, fsm.StepTrigger, everybody...).later(51 * time.Second), "failed: a did not see what the upgrade waits for within 1m0s; b did"},
-		"a chain snapshot first":        {staged().with(snapping), "turn chain snapshot of c for 30m0s"},
-		"of a fit one":                  {staged().with(snapping).sick("c"), "turn chain snapshot of b for 30m0s"},
-		"of nobody":                     {staged().with(snapping).sick("c").sick("b"), "wait: no fit standby to make the chain snapshot"},
-		"after the trigger":             {rolls(upgrade, fsm.StepTrigger, everybody...).ended("b", "").with(snapping), "turn chain snapshot of c for 30m0s"},
-		"it was made":                   {rolls(upgrade, fsm.StepSnapshot, "c").with(snapping).ended("c", ""), "turn switch of c for 1m0s"},
-		"it was not":                    {rolls(upgrade, fsm.StepSnapshot, "c").with(snapping).ended("c", "disk full"), "failed: c: disk full"},
-		"who makes it is gone":          {rolls(upgrade, fsm.StepSnapshot, "c").with(func(w *rolled) { w.op.Deadline += 3_600_000 }).later(2*time.Minute).report("c", func(p *health.Peer) { p.Seen = time.Time{} }), "failed: c has not been heard of for 1m0s"},
+		"a member whose node cannot be started runs none": {validated(upgrade).with(func(w *rolled) { w.s.Homes["c"] = fsm.Home{} }).down("c"), "turn stage of a b c for 1h0m0s"},
+		"one does not":                 {validated(upgrade).with(func(w *rolled) { w.op.Roll.Upgrade.Tag = "v1"; w.s.Homes["b"] = fsm.Home{Runs: fsm.Runs{Tag: "v0"}} }), "turn stage of a b c for 1h0m0s"},
+		"the stage goes on":            {rolls(upgrade, fsm.StepStage, everybody...).ended("a", "no space"), "wait: stage: b, c"},
+		"the stage failed":             {rolls(upgrade, fsm.StepStage, everybody...).ended("a", "no space").ended("b", "").ended("c", "no asset"), "failed: a: no space; c: no asset"},
+		"the stage takes too long":     {rolls(upgrade, fsm.StepStage, everybody...).ended("a", "").ended("b", "no asset").later(planTime), "failed: b: no asset; c did not make the version ready within"},
+		"who stages is gone":           {rolls(upgrade, fsm.StepStage, everybody...).with(func(w *rolled) { w.op.Deadline += 3_600_000 }).later(2*time.Minute).report("b", func(p *health.Peer) { p.Seen = p.Seen.Add(-61 * time.Second) }), "failed: b has not been heard of for 1m0s"},
+		"not by a new leader":          {rolls(upgrade, fsm.StepStage, everybody...).with(func(w *rolled) { w.op.Deadline += 3_600_000; w.since = testNow.Add(100 * time.Second) }).later(2*time.Minute).report("b", func(p *health.Peer) { p.Seen = time.Time{} }), "wait: stage: a, b, c"},
+		"ready":                        {staged(), "turn switch of c for 1m0s"},
+		"ready, but somebody is gone":  {staged().dead("b"), "wait: b is not alive"},
+		"another one goes first":       {staged().beside(restart, fsm.StepRestart), "wait: restart 40 goes first"},
+		"a handoff, too":               {staged().beside(fsm.KindHandoff, fsm.StepAwait), "wait: handoff 40 goes first"},
+		"for long":                     {staged().beside(restart, fsm.StepRestart).later(59 * time.Minute), "wait: restart 40 goes first"},
+		"for too long":                 {staged().beside(restart, fsm.StepRestart).later(61 * time.Minute), "failed: restart 40 goes first"},
+		"one that waits stops nobody":  {staged().beside(upgrade, fsm.StepTrigger).with(func(w *rolled) { w.s.Operations[0].Roll.Upgrade = w.op.Roll.Upgrade }), "turn switch of c for 1m0s"},
+		"at a block":                   {staged().with(func(w *rolled) { w.op.Roll.Upgrade.AtBlock = 99 }), "turn await trigger of a b c for 720h0m0s"},
+		"at a feature":                 {staged().with(func(w *rolled) { w.op.Roll.Upgrade.Feature = "F" }), "turn await trigger of a b c for 720h0m0s"},
+		"at a row":                     {staged().with(func(w *rolled) { w.op.Roll.Upgrade.Row = &fsm.TableRow{} }), "turn await trigger of a b c for 720h0m0s"},
+		"nothing yet":                  {rolls(upgrade, fsm.StepTrigger, everybody...), "wait: await trigger: a, b, c"},
+		"nothing yet, and one is gone": {rolls(upgrade, fsm.StepTrigger, everybody...).with(func(w *rolled) { w.op.Deadline += 3_600_000 }).later(2*time.Minute).report("b", func(p *health.Peer) { p.Seen = time.Time{} }), "wait: await trigger: a, b, c"},
+		"one sees it":                  {rolls(upgrade, fsm.StepTrigger, everybody...).ended("b", "").with(func(w *rolled) { w.op.Roll.Upgrade.AtBlock = 99 }), "turn switch of c for 1m0s"},
+		"one cannot":                   {rolls(upgrade, fsm.StepTrigger, everybody...).ended("b", "no such table"), "wait: await trigger: a, c"},
+		"nobody can":                   {rolls(upgrade, fsm.StepTrigger, everybody...).ended("a", "x").ended("b", "y").ended("c", "z"), "failed: a: x; b: y; c: z"},
+		"it never comes":               {rolls(upgrade, fsm.StepTrigger, everybody...).later(51 * time.Second), "failed: a did not see what the upgrade waits for within 1m0s; b did"},
+		"a chain snapshot first":       {staged().with(snapping), "turn chain snapshot of c for 30m0s"},
+		"of a fit one":                 {staged().with(snapping).sick("c"), "turn chain snapshot of b for 30m0s"},
+		"of nobody":                    {staged().with(snapping).sick("c").sick("b"), "wait: no fit standby to make the chain snapshot"},
+		"after the trigger":            {rolls(upgrade, fsm.StepTrigger, everybody...).ended("b", "").with(snapping), "turn chain snapshot of c for 30m0s"},
+		"it was made":                  {rolls(upgrade, fsm.StepSnapshot, "c").with(snapping).ended("c", ""), "turn switch of c for 1m0s"},
+		"it was not":                   {rolls(upgrade, fsm.StepSnapshot, "c").with(snapping).ended("c", "disk full"), "failed: c: disk full"},
+		"who makes it is gone":         {rolls(upgrade, fsm.StepSnapshot, "c").with(func(w *rolled) { w.op.Deadline += 3_600_000 }).later(2*time.Minute).report("c", func(p *health.Peer) { p.Seen = time.Time{} }), "failed: c has not been heard of for 1m0s"},
 
 		// back
 		"it is rolled back":             {failed(), "turn roll back of b for 1m0s, fault: b: exit code 1"},
@@ -331,6 +369,8 @@ func TestPlanRolling(t *testing.T) {
 		"and it is rolled back after that": {undoing().with(func(w *rolled) {
 			w.op.Steps = append(w.op.Steps[:2:2], fsm.Step{Name: fsm.StepHandOver, Since: w.at.UnixMilli()})
 		}), "turn roll back of b for 1m0s"},
+		"nobody knows the way back":             {failed(func(w *rolled) { w.op.Roll.Before["b"] = fsm.Home{} }), "failed: b: exit code 1; not rolled back: nobody knows what b ran before"},
+		"nor that of one that is through":       {undone().with(all).with(func(w *rolled) { w.op.Roll.Before["c"] = fsm.Home{} }), "failed: b: exit code 1; rolled back: b; through: c"},
 		"the rollback goes on":                  {undoing(), "wait: roll back: b"},
 		"it is back":                            {undone(), "failed: b: exit code 1; rolled back: b; through: c"},
 		"it is not":                             {undoing().ended("b", "exit code 2"), "failed: b: exit code 1; through: c; not rolled back: b: exit code 2"},
@@ -349,23 +389,28 @@ func TestPlanRolling(t *testing.T) {
 		"all are back": {undone().with(all).with(func(w *rolled) { w.op.Roll.Done, w.op.Roll.Undone = nil, []string{"b", "c"} }), "failed: b: exit code 1; rolled back: b, c"},
 
 		// a hard fork
-		"the nodes are told":             {forking(fsm.StepStage, everybody...).ended("a", "").ended("b", "").ended("c", ""), "turn arm of a b c for 1m0s"},
-		"not too early":                  {forking(fsm.StepStage, everybody...).ended("a", "").ended("b", "").ended("c", "").head(100), "turn await trigger of a b c for 720h0m0s"},
-		"nor too late":                   {forking(fsm.StepStage, everybody...).ended("a", "").ended("b", "").ended("c", "").head(990), "failed: the hard fork is at block 1000, the head is block 990: too late"},
-		"nor when the head is not known": {forking(fsm.StepStage, everybody...).ended("a", "").ended("b", "").ended("c", "").head(0), "failed: the hard fork is at block 1000, the head is block 0: too late"},
-		"when the time has come":         {forking(fsm.StepTrigger, everybody...).ended("b", ""), "turn arm of a b c for 1m0s"},
-		"one cannot be told":             {forking(fsm.StepArm, everybody...).ended("a", "").ended("b", "").ended("c", "no such call"), "failed: c: no such call"},
-		"one is not told in time":        {forking(fsm.StepArm, everybody...).ended("a", "").ended("b", "").later(planTime), "failed: c did not tell its node where to stop within"},
-		"all were told too late":         {forking(fsm.StepArm, everybody...).ended("a", "").ended("b", "").ended("c", "").head(1000), "failed: the head is block 1000 already, the hard fork is at block 1000"},
-		"to the fork":                    {forking(fsm.StepArm, everybody...).ended("a", "").ended("b", "").ended("c", ""), "turn fork of a b c for 2m40s"},
-		"they are at it":                 {forking(fsm.StepFork, everybody...).ended("a", ""), "wait: fork: b, c"},
-		"they are through":               {forking(fsm.StepFork, everybody...).done(everybody...).ended("a", "").ended("b", "").ended("c", ""), "turn resume for 2m0s"},
-		"some are not":                   {forking(fsm.StepFork, everybody...).done("a", "b").ended("a", "").ended("b", "").ended("c", "exit"), "failed: c: exit; through: a, b"},
-		"some do not come back":          {forking(fsm.StepFork, everybody...).done("a", "b").ended("a", "").ended("b", "").later(planTime), "failed: c did not come back within"},
-		"none is":                        {forking(fsm.StepFork, everybody...).ended("a", "exit").ended("b", "exit").ended("c", "exit"), "turn roll back of c for 1m0s, fault: a: exit; b: exit; c: exit"},
-		"no block behind it yet":         {forking(fsm.StepResume).head(1000), "wait: no block behind the hard fork yet"},
-		"a block behind it":              {forking(fsm.StepResume).head(1001), "done: block 1001 is behind the hard fork"},
-		"never":                          {forking(fsm.StepResume).head(1000).later(51 * time.Second), "failed: all nodes were switched at block 1000, but no block came after it"},
+		"the nodes are told":               {forking(fsm.StepStage, everybody...).ended("a", "").ended("b", "").ended("c", ""), "turn arm of a b c for 1m0s"},
+		"not too early":                    {forking(fsm.StepStage, everybody...).ended("a", "").ended("b", "").ended("c", "").head(100), "turn await trigger of a b c for 720h0m0s"},
+		"nor too late":                     {forking(fsm.StepStage, everybody...).ended("a", "").ended("b", "").ended("c", "").head(990), "failed: the hard fork is at block 1000, the head is block 990: too late"},
+		"nor when the head is not known":   {forking(fsm.StepStage, everybody...).ended("a", "").ended("b", "").ended("c", "").head(0), "failed: the hard fork is at block 1000, the head is block 0: too late"},
+		"when the time has come":           {forking(fsm.StepTrigger, everybody...).ended("b", ""), "turn arm of a b c for 1m0s"},
+		"one cannot be told":               {forking(fsm.StepArm, everybody...).ended("a", "").ended("b", "").ended("c", "no such call"), "failed: c: no such call"},
+		"one is not told in time":          {forking(fsm.StepArm, everybody...).ended("a", "").ended("b", "").later(planTime), "failed: c did not tell its node where to stop within"},
+		"all were told too late":           {forking(fsm.StepArm, everybody...).ended("a", "").ended("b", "").ended("c", "").head(1000), "failed: the head is block 1000 already, the hard fork is at block 1000"},
+		"to the fork":                      {forking(fsm.StepArm, everybody...).ended("a", "").ended("b", "").ended("c", ""), "turn fork of a b c for 2m40s"},
+		"they are at it":                   {forking(fsm.StepFork, everybody...).ended("a", ""), "wait: fork: b, c"},
+		"they are through":                 {forking(fsm.StepFork, everybody...).done(everybody...).ended("a", "").ended("b", "").ended("c", ""), "turn resume for 2m0s"},
+		"some are not":                     {forking(fsm.StepFork, everybody...).done("a", "b").ended("a", "").ended("b", "").ended("c", "exit"), "failed: c: exit; through: a, b"},
+		"some do not come back":            {forking(fsm.StepFork, everybody...).done("a", "b").ended("a", "").ended("b", "").later(planTime), "failed: c did not come back within"},
+		"one is gone, and none is through": {forking(fsm.StepFork, everybody...).gone("c", forkSilence+time.Second), "wait: fork: a, b, c"},
+		"one is gone":                      {forking(fsm.StepFork, everybody...).done("a", "b").ended("a", "").ended("b", "").gone("c", forkSilence+time.Second), "failed: not heard of for 15s: c; through: a, b"},
+		"not for long":                     {forking(fsm.StepFork, everybody...).done("a", "b").ended("a", "").ended("b", "").gone("c", forkSilence), "wait: fork: c"},
+		"another one is not":               {forking(fsm.StepFork, everybody...).done("a").ended("a", "").gone("c", forkSilence+time.Second), "wait: fork: b, c"},
+		"a new leader hears them first":    {forking(fsm.StepFork, everybody...).done("a", "b").ended("a", "").ended("b", "").gone("c", time.Hour).with(func(w *rolled) { w.since = w.at.Add(-forkSilence) }), "wait: fork: c"},
+		"none is":                          {forking(fsm.StepFork, everybody...).ended("a", "exit").ended("b", "exit").ended("c", "exit"), "turn roll back of c for 1m0s, fault: a: exit; b: exit; c: exit"},
+		"no block behind it yet":           {forking(fsm.StepResume).head(1000), "wait: no block behind the hard fork yet"},
+		"a block behind it":                {forking(fsm.StepResume).head(1001), "done: block 1001 is behind the hard fork"},
+		"never":                            {forking(fsm.StepResume).head(1000).later(51 * time.Second), "failed: all nodes were switched at block 1000, but no block came after it"},
 
 		// in the queue
 		"another one is before it":      {rolls(restart, fsm.StepQueued).beside(restart, fsm.StepRestart), "wait: another operation goes first"},

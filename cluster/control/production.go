@@ -42,6 +42,7 @@ type productionInput struct {
 	node     NodeView
 	now      chain.Slot
 	open     bool          // the gate has been told of this epoch, or nodeos produces already
+	forked   bool          // the node's head is the block of a hard fork that it is not through
 	hasAfter bool          // the node's chain contains the block to wait for, or there is none to wait for
 	waited   time.Duration // since this epoch was first seen here
 }
@@ -58,6 +59,8 @@ func planProduction(in productionInput) (produce bool, reason string) {
 		return false, "the range has not begun"
 	case !in.node.Healthy:
 		return false, "the node is not healthy: " + in.node.Reason
+	case in.forked: // to resume it would let it go on
+		return false, "the block of a hard fork is there"
 	case !in.open: // its first block would be refused
 		return false, "the gate is about to open"
 	// One slot's patience, or an orphan [L2]. It is a length of time: a block is signed up to 450 ms before its slot's time, so
@@ -100,6 +103,7 @@ func (c *productionController) Reconcile(ctx context.Context, s *fsm.State) (tim
 	}
 	in.open = gate.Permitted == s.Lease.Epoch || c.resumed != 0
 	in.hasAfter = !in.mine || c.resumed == s.Lease.Epoch || c.hasBlock(ctx, s.After)
+	in.forked = atFork(s, c.id, node.Head.Num)
 	produce, reason := planProduction(in)
 	if !produce {
 		if c.resumed == 0 && node.PausedKnown && node.Paused {
@@ -115,12 +119,24 @@ func (c *productionController) Reconcile(ctx context.Context, s *fsm.State) (tim
 	if c.resumed == s.Lease.Epoch && (!node.PausedKnown || !node.Paused) {
 		return c.untilSlot(s.Lease.Last + 1), nil
 	}
-	if err := c.node.Resume(ctx); err != nil {
+	err := c.node.Resume(ctx)
+	c.resumes.Add(1)
+	if err != nil {
 		return 0, err
 	}
 	c.resumed = s.Lease.Epoch
 	c.say("node resumed", reason, s.Lease.Epoch)
 	return c.untilSlot(s.Lease.Last + 1), nil
+}
+
+// atFork reports whether a member's node has come to the block of a hard fork and is not through it.
+func atFork(s *fsm.State, id string, head uint32) bool {
+	o, ok := s.HardFork()
+	if !ok || head < o.Roll.Upgrade.AtBlock {
+		return false
+	}
+	part, ok := o.Current().Part(id)
+	return ok && part.Ended == 0
 }
 
 // whenWaiting looks again soon while only the last holder's block is missing, else at the next slot.

@@ -33,11 +33,17 @@ func (c *rollingLeader) Reconcile(ctx context.Context, s *fsm.State) (time.Durat
 	again := time.Duration(0)
 	var errs error
 	reasons := map[uint64]string{}
+	ahead, _, _ := c.clocks.judge(c.now())
+	off := ahead.Abs() > maxOffset || c.jumped() // it would end steps early, or let them last too long
 	for _, o := range s.RunningOperations() {
 		if !o.Rolling() {
 			continue
 		}
 		again = planAgain
+		if off {
+			reasons[o.ID] = "the leader's clock is off"
+			continue
+		}
 		d := planRolling(rollInput{state: s, op: o, peers: c.cluster.Peers(), at: c.now(), since: c.since})
 		if d.wait != "" {
 			reasons[o.ID] = d.wait
@@ -67,7 +73,7 @@ func (c *rollingLeader) do(ctx context.Context, s *fsm.State, o fsm.Operation, d
 		c.log.Info("rolling operation ends", "operation", o.ID, "outcome", d.finish.Outcome, logkey.Reason, d.finish.Reason)
 	case d.handoff != "":
 		command = fsm.StartOperation{
-			Name: fsm.KindHandoff, Handoff: &fsm.Handoff{To: d.handoff, When: "safe"}, Parent: o.ID, Deadline: c.now().Add(validateTime).UnixMilli(),
+			Name: fsm.KindHandoff, Handoff: &fsm.Handoff{To: d.handoff, When: ownHandoff}, Parent: o.ID, Deadline: c.now().Add(validateTime).UnixMilli(),
 		}
 		key = c.handoffKey(s, o)
 	default:

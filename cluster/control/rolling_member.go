@@ -13,6 +13,7 @@ import (
 
 	"roundtable/chain"
 	"roundtable/fsm"
+	"roundtable/logkey"
 )
 
 // rollingMember does this member's part of rolling operations. What takes long is done by one goroutine at a time, the job; the
@@ -343,6 +344,9 @@ func (c *rollingMember) free(ctx context.Context, j *job) error {
 		if reason == "" {
 			return nil
 		}
+		if j.step == fsm.StepFork {
+			c.giveUpFork(ctx, j)
+		}
 		j.say(0, reason)
 		if !sleep(ctx, freeAgain) {
 			return ctx.Err()
@@ -434,30 +438,12 @@ func (c *rollingMember) fork(ctx context.Context, j *job) (string, error) {
 	if view := c.home.View(); view.Runs == u.Tag && view.Tag == u.Tag && c.node.View().State == "running" {
 		return "runs " + view.Runs, nil
 	}
-	if j.part.Incarnation != c.incarnation { // its node was started anew, and told nothing
-		if err := c.home.Arm(ctx, u.AtBlock); err != nil && c.node.View().Head.Num < u.AtBlock {
-			return "", err
-		}
+	if err := c.stays(ctx, j); err != nil {
+		return "", err
 	}
-	for c.node.View().Head.Num < u.AtBlock {
-		j.say(0, fmt.Sprintf("waits for block %d", u.AtBlock))
-		if !sleep(ctx, forkAgain) {
-			return "", ctx.Err()
-		}
-	}
-	for {
-		s, _ := c.cluster.View()
-		if !c.holds(s.Lease) {
-			break
-		}
-		if err := c.release(ctx, s.Lease, fmt.Sprintf("the hard fork at block %d", u.AtBlock)); err != nil {
-			j.say(10, "gives the lease up: "+err.Error())
-		}
-		if !sleep(ctx, forkAgain) {
-			return "", ctx.Err()
-		}
-	}
+	c.giveUpFork(ctx, j) // at once: who holds the lease keeps the others from nothing then
 	for until := c.now().Add(spreadTime); c.now().Before(until) && !c.spread(u.AtBlock); {
+		c.giveUpFork(ctx, j)
 		j.say(20, fmt.Sprintf("waits for the others to have block %d", u.AtBlock))
 		if !sleep(ctx, forkAgain) {
 			return "", ctx.Err()
@@ -471,6 +457,43 @@ func (c *rollingMember) fork(ctx context.Context, j *job) (string, error) {
 		return "", err
 	}
 	return "runs " + c.home.View().Runs, nil
+}
+
+// armAgain is how often it is looked whether the node still knows where to stop: much more often than blocks come.
+const armAgain = 50 * time.Millisecond
+
+// stays returns when the node is at the block of the hard fork. A node that was started again, by whomever, knows nothing of where
+// to stop, nor does one that was resumed: it is told again.
+func (c *rollingMember) stays(ctx context.Context, j *job) error {
+	at := j.roll.Upgrade.AtBlock
+	told, failed := struct{ run, resumes uint64 }{}, ""
+	for c.node.View().Head.Num < at {
+		now := told
+		now.run, now.resumes = c.node.View().Run, c.resumes.Load()
+		if now != told && c.node.View().State == "running" {
+			if err := c.home.Arm(ctx, at); err == nil {
+				told = now
+			} else if ctx.Err() == nil && err.Error() != failed {
+				failed = err.Error()
+				c.log.Warn("the node is not told where to stop", "block", at, logkey.Err, err)
+			}
+		}
+		j.say(0, fmt.Sprintf("waits for block %d", at))
+		if !sleep(ctx, armAgain) {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// giveUpFork gives a lease up at the block of a hard fork. It may have come to this member after the block did: the leader hears of
+// heads a little late.
+func (c *rollingMember) giveUpFork(ctx context.Context, j *job) {
+	if s, _ := c.cluster.View(); c.holds(s.Lease) {
+		if err := c.release(ctx, s.Lease, fmt.Sprintf("the hard fork at block %d", j.roll.Upgrade.AtBlock)); err != nil {
+			j.say(10, "gives the lease up: "+err.Error())
+		}
+	}
 }
 
 // spread reports whether all live nodes have a block.

@@ -403,14 +403,15 @@ func TestPutHome(t *testing.T) {
 		change func(*fsm.State, *HomeView)
 		told   bool
 	}{
-		"nobody used version 3":   {func(*fsm.State, *HomeView) {}, false},
-		"but it offers something": {func(_ *fsm.State, v *HomeView) { v.Offers = "c2" }, true},
-		"somebody did":            {func(s *fsm.State, _ *HomeView) { s.Level = 3 }, true},
+		"nobody used version 3": {func(*fsm.State, *HomeView) {}, false},
+		"it offers something that is rolled out when somebody asks": {func(_ *fsm.State, v *HomeView) { v.Offers = "c2" }, false},
+		"it offers something that is rolled out by itself":          {func(_ *fsm.State, v *HomeView) { v.Offers, v.Auto = "c2", true }, true},
+		"somebody did": {func(s *fsm.State, _ *HomeView) { s.Level = 3 }, true},
 		"a member does not know version 3": {func(s *fsm.State, v *HomeView) {
 			m := s.Members["c"]
 			m.EntryVersion = 2
 			s.Members["c"] = m
-			v.Offers = "c2"
+			v.Offers, v.Auto = "c2", true
 		}, false},
 		"the state says so already": {func(s *fsm.State, v *HomeView) {
 			s.Level, s.Homes = 3, map[string]fsm.Home{"b": {Runs: fsm.Runs{Tag: "v1", Config: "c1"}}}

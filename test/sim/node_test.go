@@ -385,8 +385,16 @@ func (n *node) tell(ctx context.Context, paused bool) error {
 // Pause implements control.Node.
 func (n *node) Pause(ctx context.Context) error { return n.tell(ctx, true) }
 
-// Resume implements control.Node.
-func (n *node) Resume(ctx context.Context) error { return n.tell(ctx, false) }
+// Resume implements control.Node. It makes the node forget where it was to stop, as nodeos does (FACT 25).
+func (n *node) Resume(ctx context.Context) error {
+	err := n.tell(ctx, false)
+	if err == nil {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.last = 0
+	}
+	return err
+}
 
 // What every node says; made once.
 var configured, schedules = []string{"elsewhere:9876"}, []string{producer}
