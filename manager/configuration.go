@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -31,10 +32,35 @@ type configuration struct {
 	Peers    []string          `json:"peers,omitempty"`    // node.peers
 }
 
-// hash names a configuration: 16 hex digits. Members with the same hash have the same configuration, whatever their versions.
+// hash names a configuration: 16 hex digits. Members with the same hash have the same configuration, whatever their versions. Comments,
+// blanks and the order of different keys are no part of it: no node is stopped for them.
 func (c configuration) hash() string {
+	c.Template, c.Overlay, c.Logging = settled(c.Template), settled(c.Overlay), compact(c.Logging)
 	sum := sha256.Sum256(c.encode())
 	return hex.EncodeToString(sum[:8])
+}
+
+// settled is what lines of config.ini set, ordered by key; the values of one key stay in their order. Lines that are none stay as they are.
+func settled(lines string) string {
+	all, err := node.ParseINI(lines)
+	if err != nil {
+		return lines
+	}
+	slices.SortStableFunc(all, func(a, b node.Setting) int { return strings.Compare(a.Key, b.Key) })
+	list := make([]string, len(all))
+	for i, s := range all {
+		list[i] = s.Key + " = " + s.Value
+	}
+	return strings.Join(list, "\n")
+}
+
+// compact is JSON without blanks; what is none stays as it is.
+func compact(text string) string {
+	var b bytes.Buffer
+	if json.Compact(&b, []byte(text)) != nil {
+		return text
+	}
+	return b.String()
 }
 
 func (c configuration) encode() []byte {

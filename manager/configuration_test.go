@@ -11,7 +11,7 @@ import (
 
 func TestHashOfAConfiguration(t *testing.T) {
 	all := []configuration{
-		{}, {Template: "a = 1"}, {Overlay: "a = 1"}, {Logging: "a = 1"}, {Args: []string{"a", "b"}}, {Args: []string{"a b"}}, {Args: []string{"b", "a"}},
+		{}, {Template: "a = 1"}, {Template: "a = 1\na = 2"}, {Template: "a = 2\na = 1"}, {Template: "[s]\na = 1"}, {Template: "no line"}, {Template: "no  line"}, {Overlay: "a = 1"}, {Logging: "a = 1"}, {Args: []string{"a", "b"}}, {Args: []string{"a b"}}, {Args: []string{"b", "a"}},
 		{Env: map[string]string{"a": "b"}}, {Env: map[string]string{"b": "a"}}, {Peers: []string{"a", "b"}},
 	}
 	seen := map[string]int{}
@@ -21,6 +21,16 @@ func TestHashOfAConfiguration(t *testing.T) {
 			t.Errorf("%d and %d: %s", i, before, hash)
 		}
 		seen[hash] = i
+	}
+	// What says the same to nodeos is the same.
+	for _, same := range [][2]configuration{
+		{{Template: "a = 1\nb = 2"}, {Template: "# made at 12:34\n\n b=2 # two\r\na =1\n"}},
+		{{Overlay: "a = 2\na = 1\nb = 1"}, {Overlay: "a = 2\nb = 1\na = 1"}},
+		{{Logging: `{"loggers": []}`}, {Logging: "{\"loggers\":\n[]}\n"}},
+	} {
+		if a, b := same[0].hash(), same[1].hash(); a != b {
+			t.Errorf("%+v: %s and %s", same, a, b)
+		}
 	}
 	// What is kept on disks and in the cluster's state must still be found by the next release.
 	if got := (configuration{Template: "a = 1", Overlay: "b = 2", Logging: "{}", Args: []string{"c"}, Env: map[string]string{"d": "e", "f": "g"}, Peers: []string{"h:1"}}).hash(); got != "d764e748eb0051aa" {

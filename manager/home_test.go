@@ -71,6 +71,9 @@ func TestAnotherConfigurationIsOffered(t *testing.T) {
 		}
 		return v.Offers
 	}
+	if got := offer("a comment", func() { r.template("# another comment\nagent-name=one # the same\n") }); got != "" {
+		t.Error("a comment is offered, and so stops all nodes")
+	}
 	second := offer("a template", func() { r.template("agent-name = two\n") })
 	if second == "" {
 		t.Fatal("another template is not offered")
