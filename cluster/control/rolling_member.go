@@ -436,7 +436,8 @@ const (
 func (c *rollingMember) fork(ctx context.Context, j *job) (string, error) {
 	u := *j.roll.Upgrade
 	if view := c.home.View(); view.Runs == u.Tag && view.Tag == u.Tag && c.node.View().State == "running" {
-		return "runs " + view.Runs, nil
+		// It is not started anew, so what it was told of the block stands, and it would take none behind it.
+		return "runs " + view.Runs, c.home.Disarm(ctx)
 	}
 	if err := c.stays(ctx, j); err != nil {
 		return "", err
