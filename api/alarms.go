@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"roundtable/cluster/control"
 )
 
 // Alarms older than this are left to the history.
@@ -188,6 +190,8 @@ func (v sight) operatorAlarms(say sayer) {
 			say("the configuration that lies at member %s failed there and was taken back: mend it; see: roundtable history", id)
 		case !h.Runs.Auto:
 			say("member %s waits for a rollout of its configuration: roundtable rollout", id)
+		case v.now.Before(control.RolloutAfter(v.state, id)):
+			say("member %s waits for a rollout of its configuration until %s, because it changes so often: roundtable rollout brings it at once", id, stamp(control.RolloutAfter(v.state, id).UnixMilli()))
 		}
 	}
 	if v.state.Cluster.Maintenance {

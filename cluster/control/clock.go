@@ -111,6 +111,12 @@ func (k *clocks) offsets(ahead time.Duration) map[string]time.Duration {
 	return list
 }
 
+// clockOff reports whether this member's clock is too far off to end anything by: too early, or too late.
+func (m *Manager) clockOff() bool {
+	ahead, _, _ := m.clocks.judge(m.now())
+	return ahead.Abs() > maxOffset || m.jumped()
+}
+
 // observeClocks takes in what gossip says now.
 func (m *Manager) observeClocks(peers map[string]health.Peer) {
 	seen := map[string]peerClock{}

@@ -45,6 +45,32 @@ func TestPlanClock(t *testing.T) {
 	}
 }
 
+// TestAWrongClockEndsNothing: a leader whose clock is ahead would end steps whose time is not over.
+func TestAWrongClockEndsNothing(t *testing.T) {
+	for _, off := range []time.Duration{0, 3 * time.Second} {
+		for _, handoff := range []bool{false, true} {
+			w := rolls(fsm.KindRestart, fsm.StepRestart, "b").later(time.Minute) // its deadline has passed
+			if handoff {
+				w.op = fsm.Operation{ID: rolledID, Kind: fsm.KindHandoff, Outcome: fsm.Running, Handoff: &fsm.Handoff{To: "b", From: "a", Epoch: w.s.Lease.Epoch}, Steps: []fsm.Step{{Name: fsm.StepAwait, Assignee: "a"}}, Deadline: testNow.UnixMilli() - 1}
+			}
+			w.s.Operations = append(w.s.Operations, w.op)
+			g := newGroup(w.s, w.peers)
+			m := newMachine(t, g, "a", incA)
+			m.Manager.now = func() time.Time { return w.at.Add(off) }
+			others := map[string]peerClock{"b": {incB, 1, -off}, "c": {incC, 1, -off}}
+			m.clocks.observe(others, w.at)
+			if handoff {
+				m.reconcile(t, &handoffLeader{m.Manager, m.log})
+			} else {
+				m.reconcile(t, &rollingLeader{Manager: m.Manager, log: m.log, since: w.since})
+			}
+			if got := len(g.log) > 0; got != (off == 0) {
+				t.Errorf("%s ahead, handoff %v: %+v", off, handoff, g.log)
+			}
+		}
+	}
+}
+
 func TestClocks(t *testing.T) {
 	now := time.UnixMilli(chain.Slot(1000).UnixMilli())
 	var k clocks

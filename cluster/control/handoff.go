@@ -254,7 +254,7 @@ func (c *handoffLeader) Reconcile(ctx context.Context, s *fsm.State) (time.Durat
 		if o.Rolling() {
 			continue // rolling.go
 		}
-		if c.now().UnixMilli() > o.Deadline {
+		if c.now().UnixMilli() > o.Deadline && !c.clockOff() {
 			try, cancel := context.WithTimeout(ctx, time.Second)
 			_, err := c.cluster.Propose(try, fsm.ExpireOperation{ID: o.ID, Step: o.Current().Name}, "")
 			cancel()

@@ -144,11 +144,7 @@ func (c *configController) Reconcile(ctx context.Context, s *fsm.State) (time.Du
 	if want.ChainID == "" && c.node != nil {
 		want.ChainID = c.node.View().ChainID
 	}
-	have := s.Cluster.Version1()
-	if len(want.Producers) == 0 && len(have.Producers) == 0 {
-		want.Producers = have.Producers // none is none
-	}
-	if want.Name == "" || reflect.DeepEqual(want, have) {
+	if want.Name == "" || reflect.DeepEqual(want, s.Cluster.Version1()) {
 		return 0, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)

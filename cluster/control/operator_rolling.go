@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"roundtable/fsm"
+	"roundtable/logkey"
 )
 
 // The refusals of rolling operations that this member can see to be impossible, before anything changes.
@@ -66,9 +67,30 @@ func (m *Manager) Upgrade(ctx context.Context, r UpgradeRequest, key string) (ui
 		return 0, because(ErrUpgrade, reason, rollHint)
 	}
 	u := r.Upgrade
+	if u.SHA256 == "" {
+		u.SHA256 = m.resolve(ctx, u)
+	}
 	return m.startRolling(ctx, fsm.StartOperation{Name: fsm.KindUpgrade, Roll: &fsm.Roll{
 		Members: r.Members, Limit: m.limit(r.Limit).Milliseconds(), Upgrade: &u,
 	}}, r.Queue, key)
+}
+
+// resolveTime bounds how long a source may take to say a checksum, within what a request may take.
+const resolveTime = 5 * time.Second
+
+// resolve is the checksum that all members are to be held to; "" where nobody can say it: then each goes by what its own source says.
+func (m *Manager) resolve(ctx context.Context, u fsm.Upgrade) string {
+	if m.home == nil {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, resolveTime)
+	defer cancel()
+	sum, err := m.home.Resolve(ctx, u)
+	if err != nil {
+		m.log.Warn("the source does not say the checksum of a version: each member takes what its own says", "version", u.Tag, logkey.Err, err)
+		return ""
+	}
+	return sum
 }
 
 // Rollout rolls out what members offer, now, and returns the operation's id. It is tried again with those that refused it.

@@ -240,6 +240,36 @@ func TestWhoIsRefusedForGoodEnds(t *testing.T) {
 	}
 }
 
+// TestNothingIsProposedAgain: what the state says already, in the words of the log, is not proposed for ever.
+func TestNothingIsProposedAgain(t *testing.T) {
+	s, peers := world()
+	first := fsm.Cluster{Name: "c", Producers: []string{"bp"}, Slots: 4}
+	s.Cluster = fsm.Cluster{}
+	g := newGroup(s, peers)
+	node := newNodeos()
+	node.view.Finalizers, node.view.Version = []string{}, "v1"
+	m := NewManager(Config{Record: fsm.Member{ID: "a", Incarnation: incB[:31] + "1", EntryVersion: 2}, First: first, Cluster: g, Node: node, Now: func() time.Time { return testNow }})
+	for range 3 {
+		for _, c := range []Controller{&memberController{Manager: m, log: slog.New(slog.DiscardHandler)}, &configController{Manager: m}} {
+			now, _ := g.View()
+			bytes, err := now.Marshal()
+			if err != nil {
+				t.Fatal(err)
+			}
+			read, err := fsm.Unmarshal(bytes) // as another process would have it
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Reconcile(t.Context(), read); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if len(g.log) > 2 {
+		t.Errorf("%d proposals: %+v", len(g.log), g.log)
+	}
+}
+
 func mustSet(t *testing.T, g *group, c fsm.Command) error {
 	t.Helper()
 	_, err := g.Propose(t.Context(), c, "")

@@ -33,14 +33,12 @@ func (c *rollingLeader) Reconcile(ctx context.Context, s *fsm.State) (time.Durat
 	again := time.Duration(0)
 	var errs error
 	reasons := map[uint64]string{}
-	ahead, _, _ := c.clocks.judge(c.now())
-	off := ahead.Abs() > maxOffset || c.jumped() // it would end steps early, or let them last too long
 	for _, o := range s.RunningOperations() {
 		if !o.Rolling() {
 			continue
 		}
 		again = planAgain
-		if off {
+		if c.clockOff() {
 			reasons[o.ID] = "the leader's clock is off"
 			continue
 		}

@@ -19,6 +19,7 @@ import (
 type fakeHome struct {
 	mu    sync.Mutex
 	view  HomeView
+	sum   string // that the source says; "": it does not answer
 	calls []string
 	at    int // calls under way
 	block func(ctx context.Context, call string, say func(int, string)) error
@@ -59,7 +60,12 @@ func (h *fakeHome) View() HomeView {
 
 func (h *fakeHome) Changed() <-chan struct{} { return nil }
 
-func (h *fakeHome) Resolve(_ context.Context, u fsm.Upgrade) (string, error) { return u.SHA256, nil }
+func (h *fakeHome) Resolve(_ context.Context, u fsm.Upgrade) (string, error) {
+	if h.sum == "" {
+		return "", errors.New("the source does not answer")
+	}
+	return h.sum, nil
+}
 
 func (h *fakeHome) Stage(ctx context.Context, u fsm.Upgrade, say func(int, string)) (string, error) {
 	return "sum", h.do(ctx, "stage "+u.Tag, say)
@@ -93,6 +99,28 @@ func (h *fakeHome) Arm(ctx context.Context, _ uint32) error { return h.do(ctx, "
 func (h *fakeHome) Disarm(ctx context.Context) error        { return h.do(ctx, "disarm", nil) }
 func (h *fakeHome) Triggered(ctx context.Context, _ fsm.Upgrade) (bool, string, error) {
 	return false, "", h.do(ctx, "triggered", nil)
+}
+
+// TestUpgradeResolves: all members are held to the checksum that the source says when the upgrade begins, or that the operator does.
+func TestUpgradeResolves(t *testing.T) {
+	said, asked := strings.Repeat("1", 64), strings.Repeat("2", 64)
+	for _, c := range []struct{ sum, asked, want string }{{said, "", said}, {said, asked, asked}, {"", "", ""}, {"", asked, asked}} {
+		s, peers := world()
+		for id, m := range s.Members {
+			m.EntryVersion = 3
+			s.Members[id] = m
+		}
+		g := newGroup(s, peers)
+		m := newMachine(t, g, "a", incA)
+		h := newFakeHome()
+		h.sum, m.Manager.home = c.sum, h
+		if _, err := m.Upgrade(t.Context(), UpgradeRequest{Upgrade: fsm.Upgrade{Tag: "v2", SHA256: c.asked}}, ""); err != nil {
+			t.Fatal(err)
+		}
+		if got := g.state.Operations[0].Roll.Upgrade.SHA256; got != c.want {
+			t.Errorf("the source says %q, asked for is %q: %q", c.sum, c.asked, got)
+		}
+	}
 }
 
 // atWork is member b of a group at a step of an operation, its clock that of the bubble, and its controller.

@@ -23,6 +23,10 @@ const (
 	mendMost  = time.Hour
 	// rolloutAgain is how long after a rollout that failed, for another reason than a configuration, it is tried again.
 	rolloutAgain = 5 * time.Minute
+	// manyRollouts of a member's configuration within an hour that nobody asked for look like a generator that writes the time into it:
+	// from then on there is one in rolloutRest.
+	manyRollouts = 4
+	rolloutRest  = 10 * time.Minute
 )
 
 // rolloutController starts a rollout of what members offer by themselves; it runs only while this member leads.
@@ -82,12 +86,26 @@ func planRollout(s *fsm.State, peers map[string]health.Peer, now time.Time) map[
 		if !ok || m.Witness || !h.Runs.Auto || h.Runs.Offers == "" || h.Runs.Offers == h.Runs.Config {
 			continue
 		}
-		if putOff(s, id, h.Runs.Offers, now) {
+		if putOff(s, id, h.Runs.Offers, now) || now.Before(RolloutAfter(s, id)) {
 			continue
 		}
 		offers[id] = h.Runs.Offers
 	}
 	return offers
+}
+
+// RolloutAfter is when a member's configuration may be rolled out by itself again, because it was so often lately; zero where it was not.
+func RolloutAfter(s *fsm.State, member string) time.Time {
+	var ended []int64 // newest first
+	for _, o := range slices.Backward(s.Operations) {
+		if o.Kind == fsm.KindRollout && o.Actor == "" && o.Outcome != fsm.Running && o.Roll != nil && slices.Contains(o.Roll.Done, member) {
+			ended = append(ended, o.Ended)
+		}
+	}
+	if len(ended) < manyRollouts || ended[0]-ended[manyRollouts-1] > time.Hour.Milliseconds() {
+		return time.Time{}
+	}
+	return time.UnixMilli(ended[0]).Add(rolloutRest)
 }
 
 // failedOffer names a member whose configuration failed there and still lies there, or still runs; "" for nobody.

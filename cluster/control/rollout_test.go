@@ -77,6 +77,43 @@ func TestPlanRollout(t *testing.T) {
 	}
 }
 
+// TestRolloutAfter: a generator that writes the time into a configuration does not keep the nodes restarting.
+func TestRolloutAfter(t *testing.T) {
+	many := func(count int, every time.Duration, change func(*fsm.Operation)) *fsm.State {
+		s, _ := world()
+		s.Homes = map[string]fsm.Home{"b": {Runs: fsm.Runs{Config: "old", Offers: "new", Auto: true}}}
+		for i := range count {
+			o := fsm.Operation{
+				Kind: fsm.KindRollout, Roll: &fsm.Roll{Configs: map[string]string{"b": fmt.Sprint(i)}, Done: []string{"b"}}, Outcome: fsm.Done,
+				Ended: testNow.Add(-time.Duration(count-i) * every).UnixMilli(),
+			}
+			change(&o)
+			s.Operations = append(s.Operations, o)
+		}
+		return s
+	}
+	for name, c := range map[string]struct {
+		s    *fsm.State
+		rest time.Duration // from now on; 0: none
+	}{
+		"an operator at work":     {many(manyRollouts-1, time.Minute, func(*fsm.Operation) {}), 0},
+		"again and again":         {many(manyRollouts, time.Minute, func(*fsm.Operation) {}), rolloutRest - time.Minute},
+		"again after ten minutes": {many(manyRollouts, rolloutRest, func(*fsm.Operation) {}), 0},
+		"now and then":            {many(manyRollouts, 21*time.Minute, func(*fsm.Operation) {}), 0},
+		"they were asked for":     {many(manyRollouts, time.Minute, func(o *fsm.Operation) { o.Actor = "alice" }), 0},
+		"they did not come to it": {many(manyRollouts, time.Minute, func(o *fsm.Operation) { o.Roll.Done = nil }), 0},
+	} {
+		rest := max(RolloutAfter(c.s, "b").Sub(testNow), 0)
+		if rest != c.rest {
+			t.Errorf("%s: %s, want %s", name, rest, c.rest)
+		}
+		_, peers := world()
+		if got := planRollout(c.s, peers, testNow)["b"] == "new"; got != (c.rest == 0) {
+			t.Errorf("%s: rolled out %v", name, got)
+		}
+	}
+}
+
 func TestUnmended(t *testing.T) {
 	for _, c := range []struct {
 		want fsm.Home
@@ -232,6 +269,15 @@ func TestWhoIsWorkedOn(t *testing.T) {
 			w.op.Roll.Upgrade.HardFork, w.op.Roll.Upgrade.AtBlock = true, 1000
 		}
 	}
+	ago := func(id string, d time.Duration) func(*rolled) {
+		return func(w *rolled) {
+			for i, part := range w.now().Parts {
+				if part.Member == id {
+					w.now().Parts[i].Ended = w.at.Add(-d).UnixMilli()
+				}
+			}
+		}
+	}
 	work := func() *rolled { return rolls(fsm.KindRestart, fsm.StepRestart, "b") }
 	fork := func() *rolled { return rolls(fsm.KindUpgrade, fsm.StepFork, "a", "b", "c") }
 	const waits = "nobody produces until all nodes are through the hard fork of operation 50"
@@ -243,6 +289,13 @@ func TestWhoIsWorkedOn(t *testing.T) {
 		{lease(fork(), at(999)), "b"},
 		{lease(fork(), at(1000)), waits},
 		{lease(fork().ended("c", ""), at(999)), waits},
+		{lease(fork(), at(999), func(w *rolled) { w.s.LastBlock.Num = 1000 }), waits}, // the holder signed it, and nobody has said so yet
+		{lease(fork(), at(999), func(w *rolled) { w.s.After.Num = 1000 }), waits},     // its successor signed nothing
+		{lease(fork(), at(999), func(w *rolled) { w.s.LastBlock.Num = 999 }), "b"},
+		{lease(fork().done("c").ended("c", ""), at(1000), ago("c", forkPatience)), waits},
+		{lease(fork().done("c").ended("c", ""), at(1000), ago("c", forkPatience+time.Second)), "c"},
+		{lease(fork().done("c").ended("c", ""), at(1000), ago("c", forkPatience+time.Second), sick("c")), "no fit candidate: c is sick"},
+		{lease(fork().ended("c", "exit"), at(1000), ago("c", time.Hour)), waits},
 	} {
 		if c.got != c.want {
 			t.Errorf("want %q, got %q", c.want, c.got)

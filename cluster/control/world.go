@@ -97,7 +97,7 @@ type GateView struct {
 }
 
 // Home is what the controllers need of the local node's versions and configurations. The methods with a context may take long;
-// they are called from one goroutine at a time, and end with the context. All are idempotent: after a crash they are called again.
+// but for Resolve they are called from one goroutine at a time, and end with the context. All are idempotent: after a crash they are called again.
 // say tells how far they are: percent 0 to 100, and a few words; it never blocks.
 type Home interface {
 	// View never blocks.
@@ -131,7 +131,7 @@ type Home interface {
 // HomeView is the local node's version and configuration as they stand. It is immutable.
 type HomeView struct {
 	Tag    string        // of the version that `current` names; "" where there are no versions
-	Runs   string        // of the version that the node was started with last
+	Runs   string        // of the version that the node was started with last; "" where none could be, as for a `current` that leads nowhere
 	Config string        // hash of the configuration that the node was started with last
 	Offers string        // hash of a configuration that lies there and differs from it, one that failed there too; "" for none
 	Auto   bool          // offers are rolled out without being asked for
