@@ -2,6 +2,7 @@ package operations
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -195,17 +196,20 @@ func within(ctx context.Context, d time.Duration, f func(context.Context) error)
 // fields are a JSON object.
 type fields map[string]any
 
-// send asks any running member; it tries again while nobody leads, which a kill may well bring about, and where an operation is
-// not begun because of how the cluster is at this moment: a machine that is busy with several of them may hold up all.
+// send asks any running member; it tries the same request again while nobody leads, which a kill may well bring about, and another one
+// where an operation is not begun because of how the cluster is at this moment: a machine that is busy with several may hold up all.
 func (b *box) send(method, path string, body fields, want int, v any) {
 	b.t.Helper()
+	key := rand.Text()
 	b.eventually(15*time.Second, method+" "+path, func(ctx context.Context) error {
-		status, text, err := b.ask(ctx, b.running(), method, path, body)
+		status, text, err := b.ask(ctx, b.running(), method, path, body, key)
 		switch {
 		case err != nil:
 			return err
-		case status == http.StatusServiceUnavailable, status == http.StatusConflict && strings.Contains(string(text), "is not begun: "):
-			b.t.Logf("%s %s: %d %s", method, path, status, text)
+		case status == http.StatusConflict && strings.Contains(string(text), "is not begun: "):
+			key = rand.Text()
+			fallthrough
+		case status == http.StatusServiceUnavailable:
 			return fmt.Errorf("%d %s", status, text)
 		case status != want:
 			b.t.Fatalf("%s %s %v: %d %s", method, path, body, status, text)
@@ -217,8 +221,8 @@ func (b *box) send(method, path string, body fields, want int, v any) {
 	})
 }
 
-// ask asks one member.
-func (b *box) ask(ctx context.Context, m *drill.Member, method, path string, body fields) (int, []byte, error) {
+// ask asks one member. Whoever repeats a request that changes something gives it a key.
+func (b *box) ask(ctx context.Context, m *drill.Member, method, path string, body fields, key ...string) (int, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	var send io.Reader
@@ -232,6 +236,9 @@ func (b *box) ask(ctx context.Context, m *drill.Member, method, path string, bod
 	req, err := http.NewRequestWithContext(ctx, method, m.API+path, send)
 	if err != nil {
 		return 0, nil, err
+	}
+	for _, k := range key {
+		req.Header.Set("Idempotency-Key", k)
 	}
 	resp, err := m.Client().Do(req)
 	if err != nil {

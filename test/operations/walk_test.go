@@ -308,6 +308,10 @@ func (b *box) killOne(c cell, id string, m *drill.Member) time.Time {
 	before := 0
 	if c.victim == itsNode {
 		pid, err := b.NodePID(victim)
+		if errors.Is(err, drill.ErrNoTarget) { // it is what is being rolled back: the node that matters is the holder's
+			victim = b.member(b.overview().Holder())
+			pid, err = b.NodePID(victim)
+		}
 		if err != nil {
 			b.t.Fatal(err)
 		}
