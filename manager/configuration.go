@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -137,8 +138,21 @@ type kept struct {
 	Adopted string `json:"adopted,omitempty"` // hash: what the node is started with
 	Before  string `json:"before,omitempty"`  // hash: what it was started with before that one
 	Refused string `json:"refused,omitempty"` // hash: what failed here, as the cluster's state says
-	Overlay string `json:"overlay,omitempty"` // the cluster's, as it was last known here
+	Worked  string `json:"worked,omitempty"`  // hash: what a node was last up with
 	Version string `json:"version,omitempty"` // tag: the version before the present one
+
+	// Of the cluster's state, as it was last known here:
+
+	Overlay  string            `json:"overlay,omitempty"`  // the cluster's
+	Unproven bool              `json:"unproven,omitempty"` // no rollout has brought it to all yet
+	Others   map[string]string `json:"others,omitempty"`   // public finalizer keys of the other members' nodes, and whose they are; replaced as a whole
+}
+
+// same reports whether nothing differs.
+func (k kept) same(o kept) bool {
+	others := maps.Equal(k.Others, o.Others)
+	k.Others, o.Others = nil, nil
+	return others && reflect.DeepEqual(k, o)
 }
 
 // recentConfigs is how many configurations are kept beside those in use: an operation that began with an older one still finds it.
@@ -167,10 +181,10 @@ func openConfigs(dir string) (*configs, error) {
 // note changes kept, on the disk first.
 func (c *configs) note(change func(*kept)) error {
 	next := c.kept
-	if change(&next); next == c.kept {
+	if change(&next); next.same(c.kept) {
 		return nil
 	}
-	text, _ := json.MarshalIndent(next, "", "  ") // strings: it cannot fail
+	text, _ := json.MarshalIndent(next, "", "  ") // it cannot fail
 	if err := durable.Write(filepath.Join(c.dir, keptFile), append(text, '\n')); err != nil {
 		return fmt.Errorf("manager: configurations: %w", err)
 	}
@@ -229,7 +243,7 @@ func (c *configs) prune(needed ...string) error {
 		at   int64
 	}
 	var old []file
-	needed = append(needed, c.Adopted, c.Before)
+	needed = append(needed, c.Adopted, c.Before, c.Worked)
 	for _, path := range files {
 		hash := strings.TrimSuffix(filepath.Base(path), ".json")
 		info, err := os.Stat(path)

@@ -29,6 +29,7 @@ import (
 type home struct {
 	conf       atomic.Pointer[config.Config] // see cfg
 	wake       chan struct{}                 // run is to look
+	clashed    chan struct{}                 // run is to stop a node that has another member's key
 	settings   node.Settings                 // what roundtable owns of config.ini
 	supervisor *node.Supervisor
 	monitor    *node.Monitor
@@ -43,12 +44,17 @@ type home struct {
 	finalizers atomic.Pointer[[]string] // public BLS keys that the node was started with last
 	peers      atomic.Pointer[[]string] // p2p-peer-address entries of config.toml, the same
 
+	cluster atomic.Pointer[stateView] // once what its View shows is the present state
+	turning sync.Mutex                // held by whoever changes what the node runs
+
 	untidy atomic.Bool // versions and configurations may be there that nobody needs
 
 	mu       sync.Mutex
 	configs  *configs
 	adopted  configuration
 	lies     string  // hash of the configuration that lies there; "" where it cannot be used
+	late     string  // hash of what came to lie there when the node could not start
+	barred   bool    // the last start was refused for another member's key
 	starting version // what program chose; prepare is called for it
 	complain string  // what was last complained of
 }
@@ -68,10 +74,11 @@ type version struct {
 	Sidecars []node.Sidecar
 }
 
-// openHome adopts the configuration that lies there. One that failed here before, or that nodeos' config.ini cannot be made of, is
-// passed over for the one that was adopted last; where there is none the error says what is wrong.
+// openHome adopts the configuration that lies there, but for an overlay of the cluster that is not proved yet: after a power cycle that
+// would come into force on all members at once. One that failed here before, that nodeos' config.ini cannot be made of, or that has another
+// member's finalizer key, is passed over for the one that was adopted last; where there is none the error says what is wrong.
 func openHome(c *config.Config, settings node.Settings, alarm func(name, subject, text string), now func() time.Time, log *slog.Logger) (*home, error) {
-	h := &home{wake: make(chan struct{}, 1), settings: settings, alarm: alarm, now: now, log: log, step: func(string) {}}
+	h := &home{wake: make(chan struct{}, 1), clashed: make(chan struct{}, 1), settings: settings, alarm: alarm, now: now, log: log, step: func(string) {}}
 	h.conf.Store(c)
 	h.seen.Store(&homeMoment{changed: make(chan struct{})})
 	h.finalizers.Store(new([]string)) // not an empty list: the state knows no such thing
@@ -113,12 +120,20 @@ func (h *home) poke() {
 
 // open adopts what lies there, or keeps what was adopted.
 func (h *home) open() error {
-	here, err := lying(h.cfg(), h.configs.Overlay)
-	if err == nil {
-		_, err = here.build(h.settings, version{}) // what a version lays over it is looked at when the node is started
-	}
 	former, lost := h.configs.get(h.configs.Adopted)
 	h.adopted = former
+	overlay := h.configs.Overlay
+	if h.configs.Unproven && lost == nil {
+		overlay = former.Overlay // a rollout brings the other one
+	}
+	here, err := lying(h.cfg(), overlay)
+	var b built
+	if err == nil {
+		b, err = here.build(h.settings, version{}) // what a version lays over it is looked at when the node is started
+	}
+	if err == nil && lost == nil && here.hash() != h.configs.Adopted { // where there is no other, the node is not started
+		err = h.configs.taken(b.BLSKeys)
+	}
 	switch {
 	case err != nil && lost != nil:
 		return err // a bad template must stop the start, not the first run of nodeos
@@ -137,11 +152,17 @@ func (h *home) open() error {
 		h.adopted = here
 	}
 	h.peers.Store(&h.adopted.Peers)
+	if overlay != h.configs.Overlay {
+		h.look()
+	}
 	return nil
 }
 
 // notTaken begins what is said of a configuration that cannot be used.
 const notTaken = "the configuration that lies there is not taken, the node goes on with the former one: "
+
+// notStarted begins what is said of one that is the node's already.
+const notStarted = "the node is not started: "
 
 // complains tells the operator, once for each thing that is wrong; "" is that nothing is. Under h.mu, or before anything runs.
 func (h *home) complains(text string) {
@@ -184,11 +205,12 @@ func (h *home) show(change func(*control.HomeView)) {
 // program is what the supervisor starts: the version that `current` names with the adopted configuration.
 func (h *home) program(context.Context) (node.Program, error) {
 	v, err := h.version("")
-	if err != nil {
-		return node.Program{}, err
-	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if err != nil {
+		h.show(func(view *control.HomeView) { view.Runs = "" }) // whatever ran before: another version mends it
+		return node.Program{}, err
+	}
 	h.starting = v
 	return node.Program{
 		Tag: v.Tag, Path: cmp.Or(v.Binary, h.adopted.Path), Args: slices.Concat(h.adopted.Args, v.Args),
@@ -198,10 +220,17 @@ func (h *home) program(context.Context) (node.Program, error) {
 
 // prepare writes what nodeos reads at its start. It is called after program, by the same goroutine.
 func (h *home) prepare(context.Context, node.Program) error {
+	h.refresh()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	b, err := h.adopted.build(h.settings, h.starting)
 	if err != nil {
+		return err
+	}
+	if err := h.configs.taken(b.BLSKeys); err != nil {
+		h.finalizers.Store(new([]string)) // no node votes with them here
+		h.barred = true
+		h.complains(notStarted + wrong(err))
 		return err
 	}
 	h.finalizers.Store(&b.BLSKeys)
@@ -262,18 +291,18 @@ func (h *home) config(hash string) (configuration, error) {
 	return h.configs.get(hash)
 }
 
-// Become stops the node, switches, and starts it. At every moment the disk says what the next start is: a process that ends in
-// the middle of it comes back with the one or the other version, and the one or the other configuration.
+// Become changes what the node runs, alone.
 func (h *home) Become(ctx context.Context, tag, config string, say func(percent int, text string)) error {
-	v, err := h.version(tag)
+	h.turning.Lock() // nobody holds it while a node starts
+	defer h.turning.Unlock()
+	return h.become(ctx, tag, config, say)
+}
+
+// become stops the node, switches, and starts it. At every moment the disk says what the next start is: a process that ends in
+// the middle of it comes back with the one or the other version, and the one or the other configuration.
+func (h *home) become(ctx context.Context, tag, config string, say func(percent int, text string)) error {
+	v, conf, err := h.next(tag, config)
 	if err != nil {
-		return err
-	}
-	conf, err := h.config(config)
-	if err != nil {
-		return err
-	}
-	if _, err := conf.build(h.settings, v); err != nil {
 		return err
 	}
 	say(0, "stopping the node")
@@ -291,6 +320,26 @@ func (h *home) Become(ctx context.Context, tag, config string, say func(percent 
 	h.untidy.Store(true)
 	h.poke()
 	return nil
+}
+
+// next reads a version and a configuration, "" for the present ones, and says where a node cannot be started with them.
+func (h *home) next(tag, config string) (version, configuration, error) {
+	v, err := h.version(tag)
+	if err != nil {
+		return v, configuration{}, err
+	}
+	conf, err := h.config(config)
+	if err != nil {
+		return v, conf, err
+	}
+	b, err := conf.build(h.settings, v)
+	if err != nil {
+		return v, conf, err
+	}
+	h.refresh()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return v, conf, h.configs.taken(b.BLSKeys)
 }
 
 // turn makes a version and a configuration those of the next start, each of them at once, and the one before it known.

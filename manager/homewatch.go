@@ -3,6 +3,7 @@ package manager
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -50,16 +51,21 @@ func (h *home) run(ctx context.Context, cluster stateView) error {
 			settled.Reset(homeSettle)
 		case <-look.C:
 			look.Reset(pulse.Next(homeLook))
+			s, _ := cluster.View()
+			h.rescue(ctx, s)
 			if current = current || cluster.Barrier(ctx) == nil; !current {
 				continue
 			}
-			s, _ := cluster.View()
+			h.cluster.Store(&cluster)
+			s, _ = cluster.View()
 			if h.follow(s) {
 				settled.Reset(homeSettle)
 			}
 			h.tidy(s)
 		case <-settled.C:
 			h.look()
+		case <-h.clashed:
+			h.halt(ctx)
 		}
 	}
 }
@@ -85,23 +91,31 @@ func (h *home) files() []string {
 	return list
 }
 
-// follow keeps what the state says of this member, for the next start of this process too. It reports whether the configuration
-// may have changed.
+// refresh follows the state as it is at this moment, where it is known.
+func (h *home) refresh() {
+	if c := h.cluster.Load(); c != nil {
+		s, _ := (*c).View()
+		h.follow(s)
+	}
+}
+
+// follow keeps what the state says of this member, for the next start of this process too. It reports whether what lies there may have
+// changed, or whether it can be used.
 func (h *home) follow(s *fsm.State) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	before := h.configs.kept
+	before, me := h.configs.kept, h.cfg().Manager.ID
 	err := h.configs.note(func(k *kept) {
-		k.Overlay, k.Refused = s.Cluster.Overlay, s.Homes[h.cfg().Manager.ID].Refused
+		k.Overlay, k.Unproven, k.Refused, k.Others = s.Cluster.Overlay, s.Cluster.Proven != nil, s.Homes[me].Refused, othersKeys(s, me)
 	})
 	if err != nil {
 		h.log.Warn("what the cluster says of this node's configuration is not kept", logkey.Err, err)
 		return false
 	}
-	if before != h.configs.kept {
+	if !before.same(h.configs.kept) {
 		h.show(func(*control.HomeView) {})
 	}
-	return before.Overlay != h.configs.Overlay
+	return before.Overlay != h.configs.Overlay || !maps.Equal(before.Others, h.configs.Others)
 }
 
 // look offers the configuration that lies there, if it is another one than the node's and can be used.
@@ -111,16 +125,23 @@ func (h *home) look() {
 	defer h.show(func(*control.HomeView) {})
 	known := h.lies
 	here, err := lying(h.cfg(), h.configs.Overlay)
+	var b built
 	if err == nil {
 		v, _ := h.version("") // a broken one is not the configuration's fault
-		_, err = here.build(h.settings, v)
+		b, err = here.build(h.settings, v)
+	}
+	text := notTaken
+	if err == nil {
+		if err = h.configs.taken(b.BLSKeys); err != nil && here.hash() == h.configs.Adopted {
+			text = notStarted
+		}
 	}
 	if err == nil {
 		h.lies, err = h.configs.put(here)
 	}
 	if err != nil {
 		h.lies = ""
-		h.complains(notTaken + wrong(err))
+		h.complains(text + wrong(err))
 		return
 	}
 	h.complains("")
@@ -130,6 +151,9 @@ func (h *home) look() {
 		h.log.Warn("the configuration that lies there failed before", "config", h.lies)
 	default:
 		h.untidy.Store(true)
+		if h.supervisor != nil && cannotStart(h.supervisor.Status()) {
+			h.late = h.lies
+		}
 		h.log.Info("another configuration lies there", "config", h.lies, "runs", h.configs.Adopted)
 	}
 }

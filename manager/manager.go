@@ -110,6 +110,17 @@ func (m *manager) fail(err error) {
 	}
 }
 
+// refused ends the process for a record that the cluster does not take, unless that is for a finalizer key: then the node is stopped, and
+// an operator can take the key back.
+func (m *manager) refused(err error) {
+	if errors.Is(err, fsm.ErrFinalizer) && m.local != nil {
+		if s, _ := m.cluster.View(); m.local.home.clash(s) {
+			return
+		}
+	}
+	m.fail(err)
+}
+
 // open opens storage, node (paused), cluster, controllers and API, in this order.
 func (m *manager) open(ctx context.Context) error {
 	c := m.cfg
@@ -148,7 +159,7 @@ func (m *manager) open(ctx context.Context) error {
 		ID: c.Manager.ID, Incarnation: m.incarnation, Raft: c.RaftAddr(), API: c.APIURL(), Priority: c.Manager.Priority, NoFailover: c.Manager.NoFailover,
 		Witness: c.Manager.Witness, EntryVersion: fsm.EntryVersion, Version: m.opts.Version, Fence: c.Node.Fence, Started: m.opts.Now().UnixMilli(),
 	}
-	conf := control.Config{OnFatal: m.fail, Now: m.opts.Now, MinSlots: uint64(c.Raft.MinSlots()), Log: m.log.With(logkey.Part, "control")}
+	conf := control.Config{OnFatal: m.refused, Now: m.opts.Now, MinSlots: uint64(c.Raft.MinSlots()), Log: m.log.With(logkey.Part, "control")}
 	conf.Last = lastSettings(c.Manager.Home, m.log)
 	conf.Keep = func(s control.Settings) error { return keepSettings(c.Manager.Home, s) }
 	if c.Sandbox {

@@ -65,6 +65,9 @@ func (e Exit) String() string {
 	return s
 }
 
+// AtStart reports whether it ended for what it was started with, before it was up: no process came to be, or nodeos refused to start.
+func (e Exit) AtStart() bool { return e.Cause == CauseCannotStart || e.Code == 254 }
+
 // Hint is what an operator can do, "" if nothing is known.
 func (e Exit) Hint() string { return hints[e.Cause] }
 
