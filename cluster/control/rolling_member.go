@@ -437,7 +437,16 @@ func (c *rollingMember) fork(ctx context.Context, j *job) (string, error) {
 	u := *j.roll.Upgrade
 	if view := c.home.View(); view.Runs == u.Tag && view.Tag == u.Tag && c.node.View().State == "running" {
 		// It is not started anew, so what it was told of the block stands, and it would take none behind it.
-		return "runs " + view.Runs, c.home.Disarm(ctx)
+		if err := c.home.Disarm(ctx); err != nil {
+			return "", err
+		}
+		for c.node.View().Head.Num < u.AtBlock { // who is through has the block: by that the others know that it is there
+			j.say(0, fmt.Sprintf("waits for block %d", u.AtBlock))
+			if !sleep(ctx, forkAgain) {
+				return "", ctx.Err()
+			}
+		}
+		return "runs " + view.Runs, nil
 	}
 	if err := c.stays(ctx, j); err != nil {
 		return "", err
