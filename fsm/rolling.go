@@ -116,18 +116,28 @@ func (s Step) Over() bool {
 	return left == 0
 }
 
-// Faults says what failed in the step, member by member; "" where nothing did.
+// Faults says what failed in the step, and of whom: members with the same fault are named before it together. "" where nothing did.
 func (s Step) Faults() string {
-	var list []string
+	var faults, who []string
+	failed := 0
 	for _, p := range s.Parts {
-		if p.Fault != "" {
-			list = append(list, p.Member+": "+p.Fault)
+		if p.Fault == "" {
+			continue
 		}
+		failed++
+		if i := slices.Index(faults, p.Fault); i >= 0 {
+			who[i] += ", " + p.Member
+			continue
+		}
+		faults, who = append(faults, p.Fault), append(who, p.Member)
 	}
-	if s.Name == StepTrigger && len(list) < len(s.Parts) { // one that sees it is enough
+	if s.Name == StepTrigger && failed < len(s.Parts) { // one that sees it is enough
 		return ""
 	}
-	return strings.Join(list, "; ")
+	for i, of := range who {
+		who[i] = of + ": " + faults[i]
+	}
+	return strings.Join(who, "; ")
 }
 
 // Part finds a member's part.

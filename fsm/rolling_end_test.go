@@ -322,3 +322,14 @@ func TestTheWayBackIsTakenWhenAMemberIsBegun(t *testing.T) {
 		t.Fatalf("%+v", o.Roll.Before)
 	}
 }
+
+// TestFaults: the same fault of several members is told once, with all of them before it.
+func TestFaults(t *testing.T) {
+	s := Step{Name: StepStage, Parts: []Part{{Member: "a", Fault: "404"}, {Member: "b"}, {Member: "c", Fault: "no room"}, {Member: "d", Fault: "404"}}}
+	if got, want := s.Faults(), "a, d: 404; c: no room"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if s.Name = StepTrigger; s.Faults() != "" {
+		t.Errorf("one that sees it is enough, but: %q", s.Faults())
+	}
+}

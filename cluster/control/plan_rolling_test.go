@@ -407,7 +407,7 @@ func TestPlanRolling(t *testing.T) {
 		"not for long":                     {forking(fsm.StepFork, everybody...).done("a", "b").ended("a", "").ended("b", "").gone("c", forkSilence), "wait: fork: c"},
 		"another one is not":               {forking(fsm.StepFork, everybody...).done("a").ended("a", "").gone("c", forkSilence+time.Second), "wait: fork: b, c"},
 		"a new leader hears them first":    {forking(fsm.StepFork, everybody...).done("a", "b").ended("a", "").ended("b", "").gone("c", time.Hour).with(func(w *rolled) { w.since = w.at.Add(-forkSilence) }), "wait: fork: c"},
-		"none is":                          {forking(fsm.StepFork, everybody...).ended("a", "exit").ended("b", "exit").ended("c", "exit"), "turn roll back of c for 1m0s, fault: a: exit; b: exit; c: exit"},
+		"none is":                          {forking(fsm.StepFork, everybody...).ended("a", "exit").ended("b", "exit").ended("c", "exit"), "turn roll back of c for 1m0s, fault: a, b, c: exit"},
 		"no block behind it yet":           {forking(fsm.StepResume).head(1000), "wait: no block behind the hard fork yet"},
 		"a block behind it":                {forking(fsm.StepResume).head(1001), "done: block 1001 is behind the hard fork"},
 		"never":                            {forking(fsm.StepResume).head(1000).later(51 * time.Second), "failed: all nodes were switched at block 1000, but no block came after it"},

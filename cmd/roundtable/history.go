@@ -59,7 +59,7 @@ func (a *app) historyOf(ctx context.Context, kind string, limit int) error {
 func printHistory(w *printer, list []api.Event) {
 	rows := [][]any{}
 	for _, e := range list {
-		rows = append(rows, []any{moment(e.At), e.Kind, dash(e.Subject), e.Text, dash(doer(e.Actor, e.By))})
+		rows = append(rows, []any{moment(e.At), e.Kind, dash(e.Subject), dash(doer(e.Actor, e.By)), e.Text})
 	}
-	w.table([]string{"at", "what", "whom", "details", "by"}, rows)
+	w.table([]string{"at", "what", "whom", "by", "details"}, rows)
 }

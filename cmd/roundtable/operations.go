@@ -115,11 +115,22 @@ func (a *app) printOperations(w *printer, list []api.Operation) {
 		case o.Outcome == fsm.Running:
 			step = doing(o)
 		case o.Reason != "":
-			step = o.Reason
+			step = inShort(o.Reason)
 		}
 		rows = append(rows, []any{o.ID, o.Kind, aim(o), outcomeInk(o.Outcome), since(o.Started, a.now()), fmt.Sprintf("%.2f s", o.Seconds), step})
 	}
 	w.table([]string{"id", "kind", "what", "outcome", "started", "took", "step or reason"}, rows)
+}
+
+// maxReason is how many characters of a reason a list has.
+const maxReason = 100
+
+// inShort is the beginning of a reason: the operation by itself has all of it.
+func inShort(reason string) string {
+	if runes := []rune(reason); len(runes) > maxReason {
+		return strings.TrimSpace(string(runes[:maxReason])) + " ..."
+	}
+	return reason
 }
 
 // outcomeInk shows an outcome in its colour.
@@ -138,13 +149,16 @@ func printOperation(w *printer, o api.Operation) {
 	how := ""
 	switch {
 	case o.Outcome != fsm.Running && o.Reason != "":
-		how = ": " + o.Reason
+		how = ": " + reason(o)
 	case o.Outcome == fsm.Running && len(o.Members) > 0:
 		how = fmt.Sprintf(", %d %%: %s", o.Percent, doing(o))
 	}
 	w.line("%s%s, %.2f s", outcomeInk(o.Outcome), how, o.Seconds)
 	if rest := left(o, ""); rest != "" {
 		w.line("%s", strings.TrimPrefix(rest, "; "))
+	}
+	if o.Outcome == fsm.Running && o.Deadline != "" {
+		w.line("this step may take until %s; then it counts as failed", moment(o.Deadline))
 	}
 	w.line("")
 	printSteps(w, o)

@@ -198,13 +198,37 @@ func (a *app) outcome(o api.Operation, raw []byte) error {
 		return nil
 	}
 	step, hint := "", "see: roundtable status"
-	if n := len(o.Steps); n > 0 {
-		step = fmt.Sprintf(" at step %q", o.Steps[n-1].Name)
+	if name := failedAt(o); name != "" {
+		step = fmt.Sprintf(" at step %q", name)
 	}
 	if len(o.Members) > 0 {
 		hint = "see: roundtable operations " + o.ID
 	}
-	return &failure{exitFailed, fmt.Sprintf("%s %s %s%s: %s%s", o.Kind, o.ID, o.Outcome, step, o.Reason, left(o, o.Reason)), hint}
+	return &failure{exitFailed, fmt.Sprintf("%s %s %s%s: %s%s", o.Kind, o.ID, o.Outcome, step, reason(o), left(o, o.Reason)), hint}
+}
+
+// failedAt is the step at which an operation went wrong: what came after it is the way back. "" where it has no steps.
+func failedAt(o api.Operation) string {
+	for _, s := range o.Steps {
+		if s.Name != fsm.StepTrigger && slices.ContainsFunc(s.Parts, func(p api.Part) bool { return p.Fault != "" }) { // one that sees it is enough
+			return s.Name
+		}
+	}
+	if n := len(o.Steps); n > 0 {
+		return o.Steps[n-1].Name
+	}
+	return ""
+}
+
+// fullReason is how long a reason is, in bytes, that the state has cut.
+const fullReason = 397
+
+// reason is why an operation ended so; one that was cut says so.
+func reason(o api.Operation) string {
+	if len(o.Reason) >= fullReason {
+		return strings.TrimSpace(o.Reason) + " ..."
+	}
+	return o.Reason
 }
 
 // result is what a done operation brought about; "" where nothing was to do.
@@ -224,9 +248,13 @@ func result(o api.Operation) string {
 // left says how a rolling operation leaves the members that it is for, as far as it has come to them or has ended; "" for nothing. What
 // the reason says already is left out.
 func left(o api.Operation, reason string) string {
-	var rest []string
+	var rest, down []string
 	for _, id := range o.Members {
-		if o.Outcome != fsm.Running && !slices.Contains(o.Done, id) && !slices.Contains(o.Undone, id) {
+		switch {
+		case o.Outcome == fsm.Running || slices.Contains(o.Done, id) || slices.Contains(o.Undone, id):
+		case stopped(o, id):
+			down = append(down, id)
+		default:
 			rest = append(rest, id)
 		}
 	}
@@ -234,10 +262,21 @@ func left(o api.Operation, reason string) string {
 	for _, g := range []struct {
 		what string
 		who  []string
-	}{{"through", o.Done}, {"rolled back", o.Undone}, {"as before", rest}} {
+	}{{"through", o.Done}, {"rolled back", o.Undone}, {"not proved to be back", down}, {"as before", rest}} {
 		if len(g.who) > 0 && !strings.Contains(reason, "; "+g.what+": ") {
 			text += "; " + g.what + ": " + strings.Join(g.who, ", ")
 		}
 	}
 	return text
+}
+
+// stopped reports whether an operation may have stopped a member's node.
+func stopped(o api.Operation, member string) bool {
+	return slices.ContainsFunc(o.Steps, func(s api.Step) bool {
+		switch s.Name {
+		case fsm.StepRestart, fsm.StepSwitch, fsm.StepFork, fsm.StepUndo:
+			return slices.ContainsFunc(s.Parts, func(p api.Part) bool { return p.Member == member })
+		}
+		return false
+	})
 }

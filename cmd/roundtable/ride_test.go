@@ -67,9 +67,27 @@ func TestRide(t *testing.T) {
 
 	f.on("GET /cluster/operations/70", brokenUpgrade())
 	code, _, errs = command("operations", "70", "--follow", "--server", f.URL)
-	want := `error: upgrade 70 failed at step "roll back": m10: it ended at once: exit code 1; rolled back: m10; through: b; as before: a` + "\nhint: see: roundtable operations 70\n"
+	want := `error: upgrade 70 failed at step "switch": m10: it ended at once: exit code 1; rolled back: m10; through: b; as before: a` + "\nhint: see: roundtable operations 70\n"
 	if code != exitFailed || !strings.HasSuffix(errs, want) || !strings.Contains(errs, "m10: failed: it ended at once: exit code 1\n") || !strings.Contains(errs, "m10: back on v1.2.2\n") {
 		t.Errorf("exit %d: %s", code, errs)
+	}
+}
+
+// TestWhatIsLeft: who was stopped and is neither through nor back is not said to be as before; a reason that was cut says so.
+func TestWhatIsLeft(t *testing.T) {
+	o := brokenUpgrade()
+	o.Undone = nil
+	if got, want := left(o, ""), "; through: b; not proved to be back: m10; as before: a"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	for _, size := range []int{1, 101, 396, 397, 400} {
+		o.Reason = strings.Repeat("x", size)
+		if got, want := strings.HasSuffix(reason(o), " ..."), size >= 397; got != want {
+			t.Errorf("a reason of %d bytes: %q", size, reason(o))
+		}
+		if got, want := inShort(o.Reason), strings.Repeat("x", min(size, 100)); strings.TrimSuffix(got, " ...") != want || strings.HasSuffix(got, " ...") != (size > 100) {
+			t.Errorf("a reason of %d bytes in short: %q", size, got)
+		}
 	}
 }
 

@@ -53,7 +53,8 @@ func printRollout(w *printer, c api.ClusterConfig) {
 	case len(c.Waiting) > 0:
 		w.line("%s", yellow("a rollout of the configuration is due on "+strings.Join(c.Waiting, ", ")+"; see: roundtable operations"))
 	case c.Pending:
-		w.line("%s", yellow("the overlay is not with all nodes yet; see: roundtable operations"))
+		w.line("%s", yellow("the overlay is not with all nodes yet: a few seconds after the last change a rollout begins by itself, unless "+
+			"this one failed before; see: roundtable operations"))
 	}
 }
 
