@@ -16,7 +16,7 @@ func FuzzDecode(f *testing.F) {
 		states = append(states, state(f))
 	}
 	for _, table := range allRules {
-		for _, r := range table {
+		for _, r := range table.rules {
 			for _, actor := range []string{"", "token:alice"} {
 				raw, err := Encode(Entry{At: 1, By: "a", Key: r.name, Actor: actor, Command: r.do})
 				if err != nil {

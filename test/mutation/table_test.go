@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// The guards, as issue 3 and design/lease.md name them, and what the group rests on (docs/decisions/0011).
+// The guards, as issue 3 and design/lease.md name them, what the group rests on (docs/decisions/0011), and what rolling operations do
+// (docs/decisions/0012).
 const (
 	rangeCheck   = "range check"
 	epochCheck   = "epoch check"
@@ -24,9 +25,12 @@ const (
 	reachBound   = "the bound on extensions [L6]"
 	oneGroup     = "one group"
 	lostLog      = "no vote without the log"
+	neverHolder  = "no node of a holder is stopped"
+	oneAtATime   = "one that disturbs at a time"
+	wayBack      = "the way back of what fails"
 )
 
-var guards = []string{rangeCheck, epochCheck, highestSlot, recordFirst, drainInside, finality, incarnation, packetTrust, lastBlock, pausedAlways, leaderGrace, reachBound, oneGroup, lostLog}
+var guards = []string{rangeCheck, epochCheck, highestSlot, recordFirst, drainInside, finality, incarnation, packetTrust, lastBlock, pausedAlways, leaderGrace, reachBound, oneGroup, lostLog, neverHolder, oneAtATime, wayBack}
 
 // mutant is one guard taken away in one layer.
 type mutant struct {
@@ -41,7 +45,7 @@ type mutant struct {
 
 // mutants are all of them, by guard.
 func mutants() []mutant {
-	all := slices.Concat(leaseMutants, gateMutants, controlMutants, groupMutants)
+	all := slices.Concat(leaseMutants, gateMutants, controlMutants, groupMutants, rollingMutants)
 	slices.SortStableFunc(all, func(a, b mutant) int { return slices.Index(guards, a.guard) - slices.Index(guards, b.guard) })
 	return all
 }
