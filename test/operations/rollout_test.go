@@ -37,7 +37,10 @@ func withTemplates(t *testing.T) *box {
 }
 
 // rollouts are the rollouts that the cluster knows, oldest first.
-func (b *box) rollouts() (list []api.Operation) {
+func (b *box) rollouts() []api.Operation { return b.listed("rollout") }
+
+// listed are the operations of a kind that the cluster knows, oldest first.
+func (b *box) listed(kind string) (list []api.Operation) {
 	b.t.Helper()
 	b.eventually(10*time.Second, "the list of operations", func(ctx context.Context) error {
 		status, text, err := b.ask(ctx, b.running(), http.MethodGet, "/cluster/operations", nil)
@@ -48,7 +51,7 @@ func (b *box) rollouts() (list []api.Operation) {
 		if err := json.Unmarshal(text, &all); err != nil {
 			return err
 		}
-		list = slices.DeleteFunc(all, func(o api.Operation) bool { return o.Kind != "rollout" })
+		list = slices.DeleteFunc(all, func(o api.Operation) bool { return o.Kind != kind })
 		slices.SortFunc(list, func(a, b api.Operation) int { return strings.Compare(a.Started, b.Started) })
 		return nil
 	})
