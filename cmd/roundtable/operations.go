@@ -170,27 +170,32 @@ func printSteps(w *printer, o api.Operation) {
 	if len(o.Members) > 0 {
 		header = append(header, "what came of it")
 	}
-	for _, s := range o.Steps {
+	for i, s := range o.Steps {
+		current := o.Outcome == fsm.Running && i+1 == len(o.Steps)
 		row := []any{s.Name, strings.Trim(strings.Replace(doers(s), "(leader)", "the leader", 1), "()"), clock(s.Since), fmt.Sprintf("%.3f s", s.Seconds)}
 		if len(o.Members) == 0 {
 			rows = append(rows, row)
 			continue
 		}
 		if len(s.Parts) == 1 {
-			rows = append(rows, append(row, partInk(s.Parts[0])))
+			rows = append(rows, append(row, partInk(s.Parts[0], current)))
 			continue
 		}
 		rows = append(rows, append(row, ""))
 		for _, p := range s.Parts {
-			rows = append(rows, []any{"", p.Member, clock(p.Ended), "", partInk(p)})
+			rows = append(rows, []any{"", p.Member, clock(p.Ended), "", partInk(p, current)})
 		}
 	}
 	w.table(header, rows)
 }
 
-func partInk(p api.Part) any {
-	if p.Fault != "" {
+// partInk shows what came of a part, or how far it is in the current step; in one that is over it may not have ended.
+func partInk(p api.Part, current bool) any {
+	switch {
+	case p.Fault != "":
 		return red(partLine(p))
+	case p.Ended == "" && !current:
+		return strings.TrimSuffix("not ended: "+partLine(p), ": ")
 	}
 	return partLine(p)
 }

@@ -209,7 +209,10 @@ func (a *app) outcome(o api.Operation, raw []byte) error {
 
 // failedAt is the step at which an operation went wrong: what came after it is the way back. "" where it has no steps.
 func failedAt(o api.Operation) string {
-	for _, s := range o.Steps {
+	for i, s := range o.Steps {
+		if s.Name == fsm.StepUndo && i > 0 { // nobody said that it failed: its time was up
+			return o.Steps[i-1].Name
+		}
 		if s.Name != fsm.StepTrigger && slices.ContainsFunc(s.Parts, func(p api.Part) bool { return p.Fault != "" }) { // one that sees it is enough
 			return s.Name
 		}

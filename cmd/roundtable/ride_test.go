@@ -80,6 +80,22 @@ func TestWhatIsLeft(t *testing.T) {
 	if got, want := left(o, ""), "; through: b; not proved to be back: m10; as before: a"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
+	for i := range o.Steps { // nobody said so: the time was up
+		for j := range o.Steps[i].Parts {
+			o.Steps[i].Parts[j].Fault = ""
+		}
+	}
+	if got := failedAt(o); got != "switch" {
+		t.Errorf("it failed at %q", got)
+	}
+	late := o.Steps[3].Parts[0]
+	late.Ended, late.Text = "", "stopping the node"
+	if got := partInk(late, false); got != "not ended: stopping the node" {
+		t.Errorf("%q", got)
+	}
+	if got := partInk(late, true); got != "stopping the node" {
+		t.Errorf("%q", got)
+	}
 	for _, size := range []int{1, 101, 396, 397, 400} {
 		o.Reason = strings.Repeat("x", size)
 		if got, want := strings.HasSuffix(reason(o), " ..."), size >= 397; got != want {
