@@ -43,6 +43,8 @@ func (e event) limit() int {
 	switch {
 	case len(e.steps) == 1:
 		return kinds[e.steps[0].Kind].limit(e.steps[0])
+	case len(e.steps) == 2 && e.steps[0].Kind == "operation":
+		return kinds[e.steps[1].Kind].limit(e.steps[1]) + 6 // the holder moves meanwhile, to whom the trouble may be
 	case e.group() == "handoff + kill":
 		return 6
 	}

@@ -11,6 +11,7 @@ import (
 	"roundtable/clock"
 	"roundtable/cluster"
 	"roundtable/cluster/clustertest"
+	"roundtable/cluster/control"
 	"roundtable/fsm"
 )
 
@@ -54,6 +55,7 @@ func init() {
 		// A node dies with its manager (PR_SET_PDEATHSIG), so this is kill-manager, too.
 		"kill":           {ofHolder(6), func(w *world, _ step, m *member) (func() error, error) { return w.down(m, w.kill) }},
 		"rolling":        {slots(0), (*world).rolling},
+		"operation":      {slots(0), (*world).operation},
 		"kill-node":      {ofHolder(4), (*world).killNode},
 		"freeze-node":    {ofHolder(7), func(w *world, st step, m *member) (func() error, error) { return w.freeze(m, st, false, true) }},
 		"freeze-manager": {ofHolder(7), func(w *world, st step, m *member) (func() error, error) { return w.freeze(m, st, true, false) }},
@@ -194,6 +196,49 @@ func (w *world) rolling(st step, _ *member) (func() error, error) {
 	return nil, nil
 }
 
+// operation starts a rolling one, and where nothing else is wrong waits for its end.
+func (w *world) operation(st step, asked *member) (func() error, error) {
+	if asked == nil || !asked.up() {
+		return nil, nil
+	}
+	for range 100 { // gossip may take a member for dead once more, as for a handoff
+		id, err := w.begins(st.Way, asked)
+		w.note("%s, asked at %s: operation %d, %v", st.Way, asked.id, id, err)
+		if !st.Settle || len(w.active) > 0 {
+			return nil, nil
+		}
+		if err == nil {
+			want := fsm.Done
+			if st.Way == "bad upgrade" {
+				want = fsm.Failed
+			}
+			_, err = w.await(id, time.Minute, func(o fsm.Operation) bool { return o.Outcome == want })
+			return nil, err
+		}
+		if !errors.Is(err, control.ErrRestart) && !errors.Is(err, control.ErrUpgrade) {
+			return nil, err
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return nil, errors.New("never taken on")
+}
+
+// begins asks a member for an operation.
+func (w *world) begins(what string, asked *member) (uint64, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	upgrade := control.UpgradeRequest{Upgrade: fsm.Upgrade{Tag: newVersion, UndoAll: true}}
+	switch runs := asked.homeNow.View().Runs; {
+	case what == "restart":
+		return asked.manager.Restart(ctx, control.RestartRequest{}, "")
+	case what == "bad upgrade":
+		upgrade.Upgrade = fsm.Upgrade{Tag: brokenVersion}
+	case runs == newVersion:
+		upgrade.Tag = oldVersion
+	}
+	return asked.manager.Upgrade(ctx, upgrade, "")
+}
+
 func (w *world) killNode(_ step, m *member) (func() error, error) {
 	if !m.up() {
 		return nil, nil
@@ -279,6 +324,9 @@ func (w *world) stall(_ step, m *member) (func() error, error) {
 			}
 		}
 		m.disk.thaw()
+		w.mu.Lock()
+		m.thawed = time.Now()
+		w.mu.Unlock()
 		if m.cluster == nil {
 			return w.start(m)
 		}
@@ -360,6 +408,8 @@ func (w *world) handoff(st step, asked *member) (func() error, error) {
 			if !again {
 				return nil, err
 			}
+		} else if errors.Is(err, fsm.ErrBusy) {
+			return nil, nil // a rolling operation moves production by itself
 		} else if !errors.Is(err, unfit) {
 			return nil, err
 		}

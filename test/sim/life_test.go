@@ -86,7 +86,11 @@ func (w *world) exits(l life, g *gate, err error) {
 		return
 	default:
 	}
-	if !errors.Is(err, errClockJump) && (!errors.Is(err, cluster.ErrStalled) || m.disk.frozen() == nil) {
+	w.mu.Lock()
+	lately := time.Since(m.thawed) < 5*time.Second // it was frozen itself when its disk's stall ended
+	w.mu.Unlock()
+	stalled := errors.Is(err, cluster.ErrStalled) && (m.disk.frozen() != nil || lately)
+	if !errors.Is(err, errClockJump) && !stalled {
 		w.fail(fmt.Errorf("%s: fatal: %w", m.id, err))
 		return
 	}
@@ -95,7 +99,7 @@ func (w *world) exits(l life, g *gate, err error) {
 	g.die()
 	m.node.die()
 	w.hub.Unplug(m.id)
-	if errors.Is(err, errClockJump) { // who ends for the disk would do so again: its trouble's end brings it back
+	if errors.Is(err, errClockJump) || m.disk.frozen() == nil { // who ends for the disk would do so again: its trouble's end brings it back
 		w.gone <- l
 	}
 }

@@ -208,6 +208,9 @@ func TestAnyProcessDiesAtAnyMoment(t *testing.T) {
 		for _, name := range c.moments {
 			for _, who := range victims {
 				for _, back := range []bool{true, false} {
+					if raced && (!back || who == "holder" || who == "target") {
+						continue // too slow with the race detector, and nothing new to it
+					}
 					t.Run(fmt.Sprintf("%s/%s/%s, back %v", c.name, name, who, back), func(t *testing.T) {
 						play(t, 3, func(w *world) error {
 							if who != "holder" { // who is the leader, too, unless it is moved

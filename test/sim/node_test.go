@@ -36,6 +36,12 @@ func (p *peers) complain(wrong string) {
 	p.wrong = append(p.wrong, wrong)
 }
 
+func (p *peers) complaints() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.wrong
+}
+
 func (p *peers) signed(slot chain.Slot, by string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -171,8 +177,8 @@ func (n *node) stop() (wrong string) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.running && !n.paused {
-		wrong = "is stopped while it produces"
+	if v := n.gate.View(); n.running && v.Permitted > v.Closed {
+		wrong = "is stopped while its gate signs"
 	}
 	n.running, n.halted = false, true
 	n.beat()

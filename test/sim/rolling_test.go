@@ -31,9 +31,6 @@ func play(t *testing.T, seed uint64, script func(w *world) error) {
 			err = script(w)
 		}
 		err = errors.Join(err, w.safe())
-		if len(w.peers.wrong) > 0 {
-			err = errors.Join(err, fmt.Errorf("nodes were stopped that must not be: %v", w.peers.wrong))
-		}
 		err = errors.Join(err, w.close())
 	})
 	if err != nil {

@@ -149,11 +149,15 @@ func (w *world) live() (class string, err error) {
 	return w.judge()
 }
 
-// safe asks what must hold whatever happened: no slot was signed twice, and nobody raised an alarm about a block.
+// safe asks what must hold whatever happened: no slot was signed twice, nobody raised an alarm about a block, and no operation stopped
+// the node of a holder, or two at once.
 func (w *world) safe() error {
 	var errs error
 	if list := w.peers.doubled(); len(list) > 0 {
 		errs = fmt.Errorf("signed twice: %v", list)
+	}
+	if wrong := w.peers.complaints(); len(wrong) > 0 {
+		errs = errors.Join(errs, fmt.Errorf("nodes were stopped that must not be: %v", wrong))
 	}
 	for _, m := range w.members {
 		if n := m.manager.Doubled(); n != 0 {

@@ -188,6 +188,20 @@ var episodes = []func(d dice) []step{
 	one("peerless", "other", 500*time.Millisecond, 12*time.Second),
 	one("behind", "standby", time.Second, 12*time.Second),
 	storm,
+	operation, operation,
+	func(d dice) []step { // several troubles at any moment of an operation
+		return append(operation(d), storm(d)...)
+	},
+	func(d dice) []step { // one of them at any moment of an operation
+		list := storm(d)
+		list[0].After = d.between(0, 12*time.Second)
+		return append(operation(d), list[0])
+	},
+}
+
+// operation is a rolling one.
+func operation(d dice) []step {
+	return []step{{After: d.gap(), Kind: "operation", Who: d.anyone(), Way: pick(d.Rand, "restart", "upgrade", "upgrade", "bad upgrade")}}
 }
 
 // gap is the quiet before a step.

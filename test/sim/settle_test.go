@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"roundtable/chain"
+	"roundtable/fsm"
 )
 
 // unsettled says what is still to come after the trouble is over, or "".
@@ -27,7 +29,12 @@ func (w *world) unsettled(thoroughly bool) string {
 		return fmt.Sprintf("no living holder: %+v; %s", first.Lease, leader.manager.LeaseReason())
 	}
 	if ops := first.RunningOperations(); len(ops) > 0 {
-		return fmt.Sprintf("operation %d runs, at step %q", ops[0].ID, ops[0].Current().Name)
+		return fmt.Sprintf("operation %d runs, at step %q; %s", ops[0].ID, ops[0].Current().Name, leader.manager.OperationReason(ops[0].ID))
+	}
+	for _, m := range w.members {
+		if h, v := first.Homes[m.id], m.homeNow.View(); h.Tag != "" && h.Tag != v.Runs {
+			return fmt.Sprintf("%s runs %s, wanted is %s", m.id, v.Runs, h.Tag)
+		}
 	}
 	if len(first.Members) < len(w.members) {
 		return fmt.Sprintf("%d members", len(first.Members))
@@ -72,7 +79,12 @@ func (w *world) unsettled(thoroughly bool) string {
 func (w *world) settle() error {
 	const step, whole = 100 * time.Millisecond, 10
 	why, since := "", 0
-	for range 600 {
+	for tries, rolling := 0, 0; tries < 600 && rolling < 6000; {
+		if w.rolls() {
+			rolling++ // it has deadlines of its own
+		} else {
+			tries++
+		}
 		w.mu.Lock()
 		err := w.fatal
 		w.mu.Unlock()
@@ -89,6 +101,20 @@ func (w *world) settle() error {
 		}
 	}
 	return fmt.Errorf("not settled within a virtual minute: %s", why)
+}
+
+// rolls reports whether a rolling operation runs or is to be begun.
+func (w *world) rolls() bool {
+	m := w.someone()
+	if m == nil {
+		return false
+	}
+	s, _ := m.cluster.View()
+	mend := func(m *member) bool {
+		h := s.Homes[m.id]
+		return h.Tag != "" && h.Tag != m.homeNow.View().Runs
+	}
+	return slices.ContainsFunc(s.RunningOperations(), fsm.Operation.Rolling) || slices.ContainsFunc(w.members, mend)
 }
 
 // equal waits until all states are at one index, and compares them byte by byte. Whenever two are, they must be equal.

@@ -28,9 +28,10 @@ type member struct {
 	config      cluster.Config // with its stores, which outlive the manager
 	clock       machineClock
 	disk        disk
-	frozen      *freezer // its manager's
-	icy         bool     // frozen now
-	incarnation string   // of its manager
+	thawed      time.Time // when its stall ended; under world.mu
+	frozen      *freezer  // its manager's
+	icy         bool      // frozen now
+	incarnation string    // of its manager
 	node        *node
 	gate        *gate
 	home        *homeDisk
