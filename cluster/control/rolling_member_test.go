@@ -301,6 +301,33 @@ func TestANodeIsStoppedOnlyWhenItIsFree(t *testing.T) {
 	}
 }
 
+// TestNoNodeIsStoppedForAStepThatIsOver: it ended while the order was on its way, which the log says that is not applied here yet.
+func TestNoNodeIsStoppedForAStepThatIsOver(t *testing.T) {
+	for name, end := range map[string]func(*fsm.Operation){
+		"ended": func(o *fsm.Operation) { o.Outcome = fsm.Expired },
+		"on": func(o *fsm.Operation) {
+			o.Steps = append(slices.Clone(o.Steps), fsm.Step{Name: fsm.StepRestart, Assignee: "c", Parts: []fsm.Part{{Member: "c", Incarnation: incC}}})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := works(t, rolls(fsm.KindRestart, fsm.StepRestart, "b"), func(a *atWork) {
+					a.group.barrier = sync.OnceFunc(func() {
+						a.group.set(func(s *fsm.State) {
+							s.Operations = slices.Clone(s.Operations)
+							end(&s.Operations[0])
+						})
+					})
+				})
+				time.Sleep(10 * time.Second)
+				if calls := a.home.said(); len(calls) > 0 {
+					t.Fatalf("asked %v", calls)
+				}
+			})
+		})
+	}
+}
+
 // TestProgress is told now and then, and only where it is news.
 func TestProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

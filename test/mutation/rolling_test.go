@@ -15,6 +15,24 @@ var rollingMutants = []mutant{
 		world: "a leader that is replaced in the middle of a handoff has its target's node stopped: nobody produces",
 	},
 	{
+		name: "member: stops its node though it holds the lease", guard: neverHolder, file: "cluster/control/rolling_member.go",
+		edits: []string{"case s.Lease.Open() && s.Lease.Holder == c.id:", "case false:"},
+		pkg:   "cluster/control", by: []string{"TestANodeIsStoppedOnlyWhenItIsFree"},
+		world: "a failover comes to a member between the entry that has its node stopped and the stop: nobody produces for the time of a restart",
+	},
+	{
+		name: "member: stops its node though its gate signs", guard: neverHolder, file: "cluster/control/rolling_member.go",
+		edits: []string{"case g.Permitted > g.Closed:", "case false && g.Permitted > g.Closed:"},
+		pkg:   "cluster/control", by: []string{"TestANodeIsStoppedOnlyWhenItIsFree"},
+		world: "the source of a handoff is stopped before its gate has heard of the handoff: its last block may never leave it",
+	},
+	{
+		name: "member: stops its node for a step that is over", guard: neverHolder, file: "cluster/control/rolling_member.go",
+		edits: []string{"case o.ID != j.op || o.Number() != j.number || part.Member != c.id:", "case false && (o.ID != j.op || part.Member != c.id):"},
+		pkg:   "cluster/control", by: []string{"TestNoNodeIsStoppedForAStepThatIsOver"},
+		world: "a member that was frozen stops its node for an operation that has ended meanwhile, beside the next one",
+	},
+	{
 		name: "handoff: to a member whose node is stopped", guard: neverHolder, file: "fsm/operation.go",
 		edits: []string{"if _, stopped := s.Working(h.To); stopped {", "if _, stopped := s.Working(h.To); stopped && false {"},
 		pkg:   "fsm", by: []string{"TestRules", "TestWalks"},
