@@ -30,7 +30,7 @@ func TestAnUpgradeThatFails(t *testing.T) {
 	}{
 		"it exits at once":                     {fsm.Upgrade{Tag: brokenVersion}, []string{"m3: nodeos ended at once", "rolled back: m3"}, 1, nil},
 		"it never syncs":                       {fsm.Upgrade{Tag: deafVersion}, []string{"m3: not done within 20s: catching up", "rolled back: m3"}, 1, nil},
-		"there is no such thing":               {fsm.Upgrade{Tag: noVersion}, []string{"m1: no such asset; m2: no such asset; m3: no such asset"}, 0, nil},
+		"there is no such thing":               {fsm.Upgrade{Tag: noVersion}, []string{"m1, m2, m3: no such asset"}, 0, nil},
 		"at the last member":                   {fsm.Upgrade{Tag: unevenVersion}, []string{"m1: nodeos ended at once", "rolled back: m1", "through: m3, m2"}, 1, map[string]string{"m2": unevenVersion, "m3": unevenVersion}},
 		"at the last member, and all are back": {fsm.Upgrade{Tag: unevenVersion, UndoAll: true}, []string{"m1: nodeos ended at once", "rolled back: m1"}, 3, nil},
 	} {
