@@ -19,6 +19,8 @@ type Runs struct {
 	Config string `json:"config,omitempty"` // hash
 	Offers string `json:"offers,omitempty"` // hash of a configuration that lies there and waits to be rolled out
 	Auto   bool   `json:"auto,omitempty"`   // what it offers is rolled out without being asked for
+
+	Overlaid uint64 `json:"overlaid,omitempty"` // Cluster.Overlaid of the overlay that this is said of
 }
 
 // PutHome is what a member says of its node's version and configuration. Version 3.

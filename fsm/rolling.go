@@ -58,7 +58,7 @@ type Roll struct {
 	Undone   []string        `json:"undone,omitempty"`   // who was brought back to what it ran before
 	Fault    string          `json:"fault,omitempty"`    // why no further member is begun, and what is undone is undone
 	Cancel   bool            `json:"cancel,omitempty"`   // an operator wants it to stop after the member at work
-	Overlaid uint64          `json:"overlaid,omitempty"` // of a rollout: Cluster.Overlaid at its start
+	Overlaid uint64          `json:"overlaid,omitempty"` // of a rollout: Cluster.Overlaid at its start, if that overlay is what it brings to its members
 }
 
 // Upgrade is which version, when, and what becomes of those that fail.

@@ -116,6 +116,10 @@ var finishRules = []rule{
 		return s.Cluster.Overlaid == 16 && s.History[len(s.History)-2].Kind == "cluster.overlay" && history(s).Kind == "operation.failed"
 	})},
 	{name: "not rolled out, and another overlay was written meanwhile", on: then(overlaid("restart b", "bad b exits"), with(PatchCluster{Overlay: ptr("max-clients = 8")})), do: FinishOperation{ID: 11, Number: 2, Step: StepRestart, Outcome: Failed}, check: all(stands("", Failed, "b:c1!c2"), taken("max-clients = 8", false))},
+	{name: "rolled out, but what one was told of was an earlier overlay", on: func(t testing.TB) *State {
+		s := looked(must(t, homed(t), PatchCluster{Overlay: ptr("max-clients = 9")}))
+		return play(t, must(t, s, PatchCluster{Overlay: ptr("max-clients = nine")}, rollout()), "restart b", "ok b", "restart c", "ok c", "hand", "handoff b", "restart a", "ok a")
+	}, do: FinishOperation{ID: 12, Number: 5, Step: StepRestart, Outcome: Done}, check: all(stands("", Done, "a:c2 b:c2 c:c2"), taken("max-clients = nine", false))},
 	{name: "not rolled out, for nobody's fault", on: overlaid("restart b", "ok b", "hand"), do: FinishOperation{ID: 11, Number: 3, Step: StepHandOver, Outcome: Failed}, check: all(stands("", Failed, "b:c2"), taken("max-clients = 9", false))},
 	{name: "not rolled out, before anybody began", on: overlaid(), do: FinishOperation{ID: 11, Number: 1, Step: StepValidate, Outcome: Failed}, check: all(stands("", Failed, ""), taken("max-clients = 9", false))},
 	{name: "rolled out where the overlay is the same", on: on(rollout(), "restart b", "bad b exits"), do: finish(2, StepRestart, Failed), check: all(stands("", Failed, "b:c1!c2"), taken("", true))},
@@ -149,7 +153,7 @@ var cancelRules = []rule{
 
 var homeRules = []rule{
 	{name: "a member says what it runs", on: leased, do: putHome("b", Runs{Tag: "v1.0.0", Config: "c1", Offers: "c2", Auto: true}), check: func(s *State) bool {
-		return s.Homes["b"] == Home{Runs: Runs{"v1.0.0", "c1", "c2", true}} && len(s.Homes) == 1 && s.Level == 3
+		return s.Homes["b"] == Home{Runs: Runs{Tag: "v1.0.0", Config: "c1", Offers: "c2", Auto: true}} && len(s.Homes) == 1 && s.Level == 3
 	}},
 	{name: "a member does not say what it is to run", on: upgrading("switch b"), do: putHome("b", Runs{Tag: "v3.0.0"}), check: func(s *State) bool { return s.Homes["b"] == Home{Tag: "v2.0.0", Runs: Runs{Tag: "v3.0.0"}} }},
 	{name: "a stranger", on: leased, do: putHome("x", Runs{Tag: "v1.0.0"}), want: ErrMember},

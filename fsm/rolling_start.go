@@ -45,7 +45,9 @@ func (s *State) startRolling(c StartOperation, e Entry, o *Operation) error {
 		if len(r.Configs) != len(r.Members) {
 			return ErrAsked.with("a configuration for somebody else")
 		}
-		r.Overlaid = s.Cluster.Overlaid
+		if !slices.ContainsFunc(r.Members, func(id string) bool { return s.Homes[id].Runs.Overlaid != s.Cluster.Overlaid }) {
+			r.Overlaid = s.Cluster.Overlaid // else it is about an earlier one, and tells nothing of this one
+		}
 	}
 	if u := r.Upgrade; u != nil {
 		if err := u.check(); err != nil {

@@ -162,8 +162,18 @@ func upgrading(script ...string) func(testing.TB) *State {
 func overlaid(script ...string) func(testing.TB) *State {
 	return func(t testing.TB) *State {
 		t.Helper()
-		return play(t, must(t, homed(t), PatchCluster{Overlay: ptr("max-clients = 9")}, rollout()), script...)
+		return play(t, must(t, looked(must(t, homed(t), PatchCluster{Overlay: ptr("max-clients = 9")})), rollout()), script...)
 	}
+}
+
+// looked is a state whose members have all looked at the overlay.
+func looked(s *State) *State {
+	next := *s
+	for id, h := range s.Homes {
+		h.Runs.Overlaid = s.Cluster.Overlaid
+		next.Homes = withHome(next.Homes, id, h)
+	}
+	return &next
 }
 
 // then plays what it is given on a state.

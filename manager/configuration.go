@@ -144,6 +144,7 @@ type kept struct {
 	// Of the cluster's state, as it was last known here:
 
 	Overlay  string            `json:"overlay,omitempty"`  // the cluster's
+	Overlaid uint64            `json:"overlaid,omitempty"` // index of the entry that wrote it
 	Unproven bool              `json:"unproven,omitempty"` // no rollout has brought it to all yet
 	Others   map[string]string `json:"others,omitempty"`   // public finalizer keys of the other members' nodes, and whose they are; replaced as a whole
 }

@@ -56,6 +56,7 @@ type home struct {
 	late     string  // hash of what came to lie there when the node could not start
 	barred   bool    // the last start was refused for another member's key
 	starting version // what program chose; prepare is called for it
+	overlaid uint64  // kept.Overlaid when that was looked at
 	complain string  // what was last complained of
 }
 
@@ -192,7 +193,7 @@ func (h *home) show(change func(*control.HomeView)) {
 	if next.Config == "" {
 		next.Config = h.configs.Adopted
 	}
-	next.Offers = ""
+	next.Offers, next.Overlaid = "", h.overlaid
 	if h.lies != h.configs.Adopted { // also what failed here: an operator may want it tried again, and is to see that it still lies there
 		next.Offers = h.lies
 	}

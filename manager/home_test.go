@@ -36,7 +36,7 @@ func rigSettings(c *config.Config) node.Settings {
 // clusterSays is a state with what home looks for in it.
 func clusterSays(overlay, refused string) *fsm.State {
 	s := fsm.New()
-	s.Cluster.Overlay = overlay
+	s.Cluster.Overlay, s.Cluster.Overlaid = overlay, uint64(len(overlay))
 	s.Homes = map[string]fsm.Home{"m1": {Refused: refused}, "m2": {Refused: "someone else's"}}
 	return s
 }
@@ -84,6 +84,9 @@ func TestAnotherConfigurationIsOffered(t *testing.T) {
 		}
 	}); got == "" || got == second {
 		t.Errorf("another overlay: %q", got)
+	}
+	if of := h.View().Overlaid; of != uint64(len("max-clients = 7\n")) {
+		t.Errorf("the offer is said to be with the overlay of entry %d", of)
 	}
 	if got := offer("arguments", func() {
 		next := *r.cfg

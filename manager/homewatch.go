@@ -106,7 +106,7 @@ func (h *home) follow(s *fsm.State) bool {
 	defer h.mu.Unlock()
 	before, me := h.configs.kept, h.cfg().Manager.ID
 	err := h.configs.note(func(k *kept) {
-		k.Overlay, k.Unproven, k.Refused, k.Others = s.Cluster.Overlay, s.Cluster.Proven != nil, s.Homes[me].Refused, othersKeys(s, me)
+		k.Overlay, k.Overlaid, k.Unproven, k.Refused, k.Others = s.Cluster.Overlay, s.Cluster.Overlaid, s.Cluster.Proven != nil, s.Homes[me].Refused, othersKeys(s, me)
 	})
 	if err != nil {
 		h.log.Warn("what the cluster says of this node's configuration is not kept", logkey.Err, err)
@@ -115,7 +115,7 @@ func (h *home) follow(s *fsm.State) bool {
 	if !before.same(h.configs.kept) {
 		h.show(func(*control.HomeView) {})
 	}
-	return before.Overlay != h.configs.Overlay || !maps.Equal(before.Others, h.configs.Others)
+	return before.Overlaid != h.configs.Overlaid || before.Overlay != h.configs.Overlay || !maps.Equal(before.Others, h.configs.Others)
 }
 
 // look offers the configuration that lies there, if it is another one than the node's and can be used.
@@ -124,6 +124,7 @@ func (h *home) look() {
 	defer h.mu.Unlock()
 	defer h.show(func(*control.HomeView) {})
 	known := h.lies
+	h.overlaid = h.configs.Overlaid
 	here, err := lying(h.cfg(), h.configs.Overlay)
 	var b built
 	if err == nil {

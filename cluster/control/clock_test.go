@@ -56,7 +56,7 @@ func TestAWrongClockEndsNothing(t *testing.T) {
 			w.s.Operations = append(w.s.Operations, w.op)
 			g := newGroup(w.s, w.peers)
 			m := newMachine(t, g, "a", incA)
-			m.Manager.now = func() time.Time { return w.at.Add(off) }
+			m.now = func() time.Time { return w.at.Add(off) }
 			others := map[string]peerClock{"b": {incB, 1, -off}, "c": {incC, 1, -off}}
 			m.clocks.observe(others, w.at)
 			if handoff {

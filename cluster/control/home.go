@@ -18,7 +18,7 @@ func (*homeController) Name() string { return "home" }
 // Reconcile proposes what runs where the state says otherwise.
 func (c *homeController) Reconcile(ctx context.Context, s *fsm.State) (time.Duration, error) {
 	v := c.home.View()
-	runs := fsm.Runs{Tag: v.Runs, Config: v.Config, Offers: v.Offers, Auto: v.Auto && v.Offers != ""}
+	runs := fsm.Runs{Tag: v.Runs, Config: v.Config, Offers: v.Offers, Auto: v.Auto && v.Offers != "", Overlaid: v.Overlaid}
 	switch {
 	case s.Homes[c.id].Runs == runs, s.Members[c.id].Incarnation != c.incarnation, s.EntryVersion() < 3, s.Level < 3 && !runs.Auto:
 		return 0, nil

@@ -278,7 +278,7 @@ func (c *rollingMember) target(j *job) (tag, config string, stop bool) {
 		}
 		return tag, config, true
 	}
-	same := (tag == "" || tag == view.Tag && tag == view.Runs) && (config == "" || config == view.Config)
+	same := (tag == "" || view.Tag == tag && view.Runs == tag) && (config == "" || config == view.Config)
 	return tag, config, down || !same
 }
 

@@ -113,7 +113,7 @@ func TestUpgradeResolves(t *testing.T) {
 		g := newGroup(s, peers)
 		m := newMachine(t, g, "a", incA)
 		h := newFakeHome()
-		h.sum, m.Manager.home = c.sum, h
+		h.sum, m.home = c.sum, h
 		if _, err := m.Upgrade(t.Context(), UpgradeRequest{Upgrade: fsm.Upgrade{Tag: "v2", SHA256: c.asked}}, ""); err != nil {
 			t.Fatal(err)
 		}
@@ -146,7 +146,7 @@ func works(t *testing.T, w *rolled, change ...func(*atWork)) *atWork {
 	w.s.Operations = append(w.s.Operations, w.op)
 	g := newGroup(w.s, w.peers)
 	a := &atWork{machine: newMachine(t, g, "b", incB), home: newFakeHome(), done: make(chan struct{})}
-	a.Manager.now, a.Manager.home = time.Now, a.home
+	a.now, a.Manager.home = time.Now, a.home
 	a.node.view.State = "running"
 	g.before = func(c fsm.Command) error {
 		if r, ok := c.(fsm.ReportOperation); ok {

@@ -206,7 +206,7 @@ func (w *model) work(id string) {
 		}
 	case m.halted:
 		m.node, m.halted, m.done, m.sick = true, false, true, false
-	case !m.done && !(w.s.Lease.Open() && w.s.Lease.Holder == id):
+	case !m.done && (!w.s.Lease.Open() || w.s.Lease.Holder != id):
 		m.node, m.halted = false, true
 		for other, o := range w.members {
 			if other != id && o.halted && w.op().Current().Name != fsm.StepFork {

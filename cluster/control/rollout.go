@@ -83,7 +83,7 @@ func planRollout(s *fsm.State, peers map[string]health.Peer, now time.Time) map[
 		if p := peers[id]; !p.Alive || p.Report.Incarnation != m.Incarnation {
 			continue
 		}
-		if !ok || m.Witness || !h.Runs.Auto || h.Runs.Offers == "" || h.Runs.Offers == h.Runs.Config {
+		if !ok || m.Witness || !h.Runs.Auto || h.Runs.Offers == "" || h.Runs.Offers == h.Runs.Config || h.Runs.Overlaid != s.Cluster.Overlaid {
 			continue
 		}
 		if putOff(s, id, h.Runs.Offers, now) || now.Before(RolloutAfter(s, id)) {

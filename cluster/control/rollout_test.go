@@ -47,6 +47,10 @@ func TestPlanRollout(t *testing.T) {
 		"not what it runs": {func(s *fsm.State, _ map[string]health.Peer) {
 			home(s, "b", func(h *fsm.Home) { h.Runs.Config = "new" })
 		}, "c"},
+		"not what is not with the present overlay": {func(s *fsm.State, _ map[string]health.Peer) {
+			s.Cluster.Overlaid = 9
+			home(s, "c", func(h *fsm.Home) { h.Runs.Overlaid = 9 })
+		}, "c"},
 		"not what was canceled":    {before(fsm.Canceled, "new", time.Hour), "c"},
 		"not what has just failed": {before(fsm.Failed, "new", time.Minute), "c"},
 		"nor what was just done":   {before(fsm.Done, "new", time.Minute), "c"},

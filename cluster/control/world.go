@@ -130,10 +130,11 @@ type Home interface {
 
 // HomeView is the local node's version and configuration as they stand. It is immutable.
 type HomeView struct {
-	Tag    string        // of the version that `current` names; "" where there are no versions
-	Runs   string        // of the version that the node was started with last; "" where none could be, as for a `current` that leads nowhere
-	Config string        // hash of the configuration that the node was started with last
-	Offers string        // hash of a configuration that lies there and differs from it, one that failed there too; "" for none
-	Auto   bool          // offers are rolled out without being asked for
-	Limit  time.Duration // how long this member may take from its stop to its proof, as configured; a request may say otherwise
+	Tag      string        // of the version that `current` names; "" where there are no versions
+	Runs     string        // of the version that the node was started with last; "" where none could be, as for a `current` that leads nowhere
+	Config   string        // hash of the configuration that the node was started with last
+	Offers   string        // hash of a configuration that lies there and differs from it, one that failed there too; "" for none
+	Overlaid uint64        // Cluster.Overlaid of the overlay that Offers was told with
+	Auto     bool          // offers are rolled out without being asked for
+	Limit    time.Duration // how long this member may take from its stop to its proof, as configured; a request may say otherwise
 }
