@@ -487,7 +487,7 @@ func TestPutHome(t *testing.T) {
 		c.change(s, &h.view)
 		g := newGroup(s, peers)
 		m := newMachine(t, g, "b", incB)
-		m.Manager.home = h
+		m.home = h
 		m.reconcile(t, &homeController{m.Manager})
 		if told := len(g.log) == 1; told != c.told {
 			t.Errorf("%s: %+v", name, g.log)

@@ -403,14 +403,14 @@ func (w *world) handoff(st step, asked *member) (func() error, error) {
 		if !st.Settle || len(w.active) > 0 {
 			return nil, nil
 		}
-		if err == nil {
-			again, err := w.ended(asked, id)
-			if !again {
+		switch {
+		case err == nil:
+			if again, err := w.ended(asked, id); !again {
 				return nil, err
 			}
-		} else if errors.Is(err, fsm.ErrBusy) {
+		case errors.Is(err, fsm.ErrBusy):
 			return nil, nil // a rolling operation moves production by itself
-		} else if !errors.Is(err, unfit) {
+		case !errors.Is(err, unfit):
 			return nil, err
 		}
 		time.Sleep(100 * time.Millisecond)

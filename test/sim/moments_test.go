@@ -16,7 +16,6 @@ import (
 type moment struct {
 	mu   sync.Mutex
 	name string
-	skip int    // how many processes pass it before, each once
 	by   string // who is kept
 }
 
