@@ -173,7 +173,10 @@ func (p *rollPlan) fault() string {
 			away = append(away, part.Member+": "+part.Fault)
 		case part.Ended == 0:
 			text := fmt.Sprintf("%s did not %s within %s", part.Member, verb(p.step.Name), p.lasted())
-			if part.Text != "" {
+			switch {
+			case !p.alive(part.Member):
+				text += ": it is not alive"
+			case part.Text != "":
 				text += ": " + part.Text
 			}
 			away = append(away, text)
@@ -352,6 +355,11 @@ func (p *rollPlan) working() rollDecision {
 	gone := func(id string) bool { return p.at.Sub(p.peers[id].Seen) > forkSilence }
 	if p.step.Name == fsm.StepFork && len(p.roll.Done) > 0 && p.at.Sub(p.since) > forkSilence && !slices.ContainsFunc(at, func(id string) bool { return !gone(id) }) {
 		return p.finish(fsm.Failed, fmt.Sprintf("not heard of for %s: %s; through: %s", forkSilence, strings.Join(at, ", "), strings.Join(p.roll.Done, ", ")))
+	}
+	for i, id := range at {
+		if !p.alive(id) {
+			at[i] += " (not alive)"
+		}
 	}
 	return p.wait("%s: %s", p.step.Name, strings.Join(at, ", "))
 }
@@ -613,13 +621,21 @@ func (p *rollPlan) claimed() bool {
 // undo rolls back: who failed first, then where that is wanted those that were through, the holder last. fault is what happened,
 // where nothing is undone yet.
 func (p *rollPlan) undo(fault string) rollDecision {
-	first := p.failing()
+	first, gone := p.failing(), []string(nil)
+	if p.millis() > p.since.Add(hearTime).UnixMilli() { // whoever is gone is put right by the state when it comes back
+		gone = slices.DeleteFunc(slices.Clone(first), p.alive)
+		first = slices.DeleteFunc(slices.Clone(first), func(id string) bool { return slices.Contains(gone, id) })
+	}
 	left := first
 	if len(left) == 0 && p.roll.Upgrade != nil && p.roll.Upgrade.UndoAll {
 		left = slices.DeleteFunc(slices.Clone(p.roll.Done), func(id string) bool { return p.state.Members[id].ID == "" || p.noWayBack(id) })
 	}
 	if len(left) == 0 {
-		return p.finish(fsm.Failed, p.told())
+		reason := cmp.Or(fault, p.told())
+		if len(gone) > 0 {
+			reason += "; to be put right when it comes back: " + strings.Join(gone, ", ")
+		}
+		return p.finish(fsm.Failed, reason)
 	}
 	standbys := p.weakestFirst(slices.DeleteFunc(slices.Clone(left), func(id string) bool { return id == p.holder }))
 	if len(standbys) == 0 {
