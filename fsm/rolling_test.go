@@ -196,13 +196,6 @@ func with(commands ...Command) func(testing.TB, *State) *State {
 	}
 }
 
-func script(lines ...string) func(testing.TB, *State) *State {
-	return func(t testing.TB, s *State) *State {
-		t.Helper()
-		return play(t, s, lines...)
-	}
-}
-
 func turn(number int, step string, members ...string) TurnOperation {
 	return TurnOperation{ID: rollID, Number: number, Step: step, Members: members, Deadline: 70_000}
 }
