@@ -18,6 +18,9 @@ import (
 // between it and the program of today for as long as nobody used anything that is new.
 const entryVersion1 = "b19849fa1cf6e32b7291dce79412d912f9781568"
 
+// entryVersion2 is the last commit before they got a third one.
+const entryVersion2 = "469a33d6d059bce6a62d09a03b71485bd73c4480"
+
 // TestRollsBetweenVersions rolls a whole cluster, under a live lease on a chain where every slot is ours, from an older
 // program to this one and back: standbys first, the holder last. Each is stopped with SIGTERM and started with the other
 // program; between the first two steps production goes over and back. Nothing is missed, no manager ends by itself (an entry that it does not know ends it), and no entry is refused
@@ -26,7 +29,7 @@ func TestRollsBetweenVersions(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds older programs and takes a minute")
 	}
-	for _, from := range []string{"HEAD~1", entryVersion1} {
+	for _, from := range []string{"HEAD~1", entryVersion1, entryVersion2} {
 		t.Run(from, func(t *testing.T) {
 			t.Parallel()
 			old := buildAt(t, from)
@@ -38,6 +41,11 @@ func TestRollsBetweenVersions(t *testing.T) {
 				t.Fatal(err)
 			}
 			b.settle()
+			if from == entryVersion2 { // what version 2 has is in use: that calls for nothing of version 3
+				if err := b.token(t.Context(), "first"); err != nil {
+					t.Fatal(err)
+				}
+			}
 			b.first = drill.SlotNow() + 1
 			refused := 0.0
 			for _, program := range []string{filepath.Join(built, "roundtable"), old} {
@@ -67,14 +75,7 @@ func TestAnOldProgramDoesNotJoin(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	token := func(ctx context.Context, name string) error {
-		a, err := ask(ctx, b.member("m1"), "POST", "/cluster/tokens", fmt.Sprintf(`{"name":%q,"role":"read"}`, name))
-		if err == nil && a.status != 201 {
-			err = errors.New(string(a.body))
-		}
-		return err
-	}
-	eventually(t, 60*time.Second, "a token", func(ctx context.Context) error { return token(ctx, "first") })
+	eventually(t, 60*time.Second, "a token", func(ctx context.Context) error { return b.token(ctx, "first") })
 	for n := range 5 { // each time it may get further before it reads what it does not know
 		if err := b.StartMember(m4); err != nil {
 			t.Fatal(err)
@@ -85,7 +86,7 @@ func TestAnOldProgramDoesNotJoin(t *testing.T) {
 			}
 			return nil
 		})
-		if err := token(t.Context(), fmt.Sprintf("after-%d", n)); err != nil {
+		if err := b.token(t.Context(), fmt.Sprintf("after-%d", n)); err != nil {
 			t.Fatalf("after %d starts of the old program: %v", n+1, err)
 		}
 		if m4.Running() {
@@ -96,18 +97,23 @@ func TestAnOldProgramDoesNotJoin(t *testing.T) {
 	}
 }
 
+// token makes a token.
+func (b *box) token(ctx context.Context, name string) error {
+	a, err := ask(ctx, b.member("m1"), "POST", "/cluster/tokens", fmt.Sprintf(`{"name":%q,"role":"read"}`, name))
+	if err == nil && a.status != 201 {
+		err = errors.New(string(a.body))
+	}
+	return err
+}
+
 // roll moves every member to a program, the holder last, and returns how many entries the state refused meanwhile.
 func (b *box) roll(program string) (refused float64) {
 	b.t.Helper()
 	holder := b.overview().Holder()
 	for i, m := range append(b.others(holder), b.member(holder)) {
-		n, err := metric(b.t.Context(), m, "roundtable_raft_refused_total")
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		refused += n
+		refused += b.refused(m)
 		ctx, cancel := context.WithTimeout(b.t.Context(), 20*time.Second)
-		err = b.StopManager(ctx, m)
+		err := b.StopManager(ctx, m)
 		cancel()
 		if err != nil {
 			b.t.Fatalf("%s: SIGTERM: %v", m.ID, err)
@@ -128,13 +134,28 @@ func (b *box) roll(program string) (refused float64) {
 		b.t.Logf("%s runs %s, %s holds", m.ID, filepath.Base(filepath.Dir(program)), b.overview().Holder())
 	}
 	for _, m := range b.Members {
-		n, err := metric(b.t.Context(), m, "roundtable_raft_refused_total")
-		if err != nil {
-			b.t.Fatal(err)
-		}
-		refused += n
+		refused += b.refused(m)
 	}
 	return refused
+}
+
+// refused is how many entries of a member the state refused since the member was started; the log says by which rule.
+func (b *box) refused(m *drill.Member) float64 {
+	b.t.Helper()
+	n, err := metric(b.t.Context(), m, "roundtable_raft_refused_total")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if n > 0 {
+		if a, err := ask(b.t.Context(), m, "GET", "/metrics", ""); err == nil {
+			for line := range strings.Lines(string(a.body)) {
+				if strings.HasPrefix(line, "roundtable_raft_refused_total") {
+					b.t.Logf("%s: %s", m.ID, strings.TrimSpace(line))
+				}
+			}
+		}
+	}
+	return n
 }
 
 // others are all members but one.
