@@ -171,7 +171,7 @@ func (c *Cluster) meta() meta {
 }
 
 func (c *Cluster) beat() beat {
-	return beat{ID: c.cfg.ID, Group: c.streams.groupID(), Applied: c.raft.AppliedIndex(), Stalled: c.disk.stalled.Load()}
+	return beat{ID: c.cfg.ID, Group: c.streams.groupID(), Applied: c.raft.AppliedIndex(), Stalled: c.disk.stalled.Load(), Filling: c.filling.Load()}
 }
 
 // snapshots takes a raft snapshot whenever enough entries were applied. Raft's own trigger looks at a clock, which does not

@@ -43,6 +43,7 @@ type Node struct {
 	Seen        time.Time
 	Applied     uint64 `json:"applied"` // raft index it had applied when it was last heard
 	Stalled     bool   `json:"stalled"` // its disk does not answer
+	Filling     bool   `json:"filling"` // it votes for nobody yet (filling.go)
 	Founds      bool   `json:"founds"`  // it may found the group, and looks for the others first
 }
 
@@ -61,6 +62,7 @@ type beat struct {
 	Group   string         `json:"g"`
 	Applied uint64         `json:"x"`
 	Stalled bool           `json:"d,omitempty"`
+	Filling bool           `json:"l,omitempty"`
 	Report  *health.Report `json:"r,omitempty"`
 }
 
@@ -312,7 +314,7 @@ func (g *gossip) heard(msg []byte) {
 	if n == nil {
 		return // gossip will introduce it
 	}
-	n.Seen, n.Group, n.Applied, n.Stalled = now, b.Group, b.Applied, b.Stalled
+	n.Seen, n.Group, n.Applied, n.Stalled, n.Filling = now, b.Group, b.Applied, b.Stalled, b.Filling
 	g.other(claim{b.ID, b.Group, n.Raft})
 	if b.Report != nil {
 		p := g.peers[b.ID]

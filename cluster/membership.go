@@ -119,7 +119,8 @@ func (in membershipInput) tend(s raft.Server, servers []raft.Server) (change, bo
 			return change{demote, id, string(s.Address), "an operator took its vote"}, true
 		}
 	case known && n.Alive && s.Suffrage != raft.Voter && !in.nonvoter[id]:
-		if lasted >= stableFor && in.now.Sub(n.Seen) < freshFor && n.Applied+caughtUp >= in.applied && n.Group == in.group && !n.Stalled {
+		// One that is filling would be needed for the next election, and give no vote: a leader that is lost now would be the last.
+		if lasted >= stableFor && in.now.Sub(n.Seen) < freshFor && n.Applied+caughtUp >= in.applied && n.Group == in.group && !n.Stalled && !n.Filling {
 			return change{promote, id, string(s.Address), "caught up"}, true
 		}
 	case !n.Alive && (lasted >= in.dead || n.Left && lasted >= in.left):

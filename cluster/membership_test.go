@@ -93,6 +93,10 @@ func TestPlanMembership(t *testing.T) {
 			in.servers[2].Suffrage = raft.Nonvoter
 			edit(in, "m3", func(n *Node) { n.Stalled = true })
 		}, ""},
+		"nonvoter that would give no vote": {func(in *membershipInput) {
+			in.servers[2].Suffrage = raft.Nonvoter
+			edit(in, "m3", func(n *Node) { n.Filling = true })
+		}, ""},
 		"silent nonvoter": {func(in *membershipInput) {
 			in.servers[2].Suffrage = raft.Nonvoter
 			edit(in, "m3", func(n *Node) { n.Seen = now.Add(-time.Minute) })

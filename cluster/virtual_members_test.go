@@ -120,13 +120,14 @@ func TestVirtualReplacedMember(t *testing.T) {
 		// A new member on the old one's machine: other id, empty folder, same addresses.
 		cfg := w.configs[lost]
 		cfg.ID, cfg.Stores, cfg.Join = "m4", cluster.MemoryStores(), []string{w.hub.GossipAddr(w.leader())}
+		cfg.Incarnation = strings.Repeat("4", 32)
 		w.configs["m4"] = cfg
 		if err := w.open("m4"); err != nil {
 			return err
 		}
 		if err := w.until("the new one votes, the old one is gone", func() bool {
 			v := w.voters()
-			return len(v) == len("m1 voter,")*3 && !containsID(w, lost) && containsID(w, "m4")
+			return w.recorded("m4") && len(v) == len("m1 voter,")*3 && !containsID(w, lost) && containsID(w, "m4")
 		}); err != nil {
 			return fmt.Errorf("%w: %s", err, w.voters())
 		}

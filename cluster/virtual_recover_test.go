@@ -99,6 +99,11 @@ func TestVirtualRecover(t *testing.T) {
 			}
 		}
 		if err := w.until("three voters", func() bool {
+			for _, id := range lost {
+				if !w.recorded(id) {
+					return false
+				}
+			}
 			return w.voters() == "m3 voter,m1 voter,m2 voter," || w.voters() == "m3 voter,m2 voter,m1 voter,"
 		}); err != nil {
 			return fmt.Errorf("%w: %s", err, w.voters())
