@@ -247,6 +247,13 @@ func (m *machine) rolling(t failer, before, after *State, e Entry, result Result
 			}
 		}
 	}
+	c, was := after.Cluster, before.Cluster
+	if c.Proven != nil && *c.Proven == c.Overlay {
+		t.Fatal("the overlay waits for a proof that it has")
+	}
+	if _, patch := e.Command.(PatchCluster); c.Overlay != was.Overlay && !patch && (!ends || was.Proven == nil || c.Overlay != *was.Proven || c.Proven != nil || c.Overlaid != e.Index) {
+		t.Fatalf("%s changed the overlay from %+v to %+v", e.Command.Kind(), was, c)
+	}
 	turn, turns := e.Command.(TurnOperation)
 	_, removes := e.Command.(RemoveMember)
 	if wanted(before) != wanted(after) && !ends && !turns && !removes {

@@ -164,7 +164,7 @@ func (w *walk) candidates() [][]Entry {
 	next, l := s.Lease.Epoch+1, s.Lease
 	world = []Entry{
 		w.entry(PutMember{m}), w.entry(PutMember{m}), w.entry(Grant{next, id, s.Members[id].Incarnation, l.Last + 1, l.Last + 4, ""}), w.entry(Extend{l.Epoch, l.Incarnation, l.Last + 2}),
-		w.entry(Release{Epoch: l.Epoch, Incarnation: l.Incarnation, Signed: l.Last}), w.entry(PutHome{id, Runs{Tag: tag, Config: tag}}), w.entry(PatchCluster{Overlay: &tag}),
+		w.entry(Release{Epoch: l.Epoch, Incarnation: l.Incarnation, Signed: l.Last}), w.entry(PutHome{id, Runs{Tag: tag, Config: tag, Overlaid: s.Cluster.Overlaid}}), w.entry(PatchCluster{Overlay: &tag}),
 	}
 	if w.rand.IntN(6) == 0 {
 		world = append(world, w.entry(RemoveMember{ID: id}))
