@@ -26,7 +26,7 @@ var built string
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if err := flag.Set("test.parallel", "4"); err != nil { // they mostly wait
+	if err := flag.Set("test.parallel", "5"); err != nil { // they mostly wait
 		panic(err)
 	}
 	os.Exit(binaries.Main(m, &built, "cmd/roundtable", "cmd/simnodeos"))

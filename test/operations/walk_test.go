@@ -184,6 +184,7 @@ func matrix(full bool) (cells []cell) {
 //
 // ROUNDTABLE_FULL=1 kills at every moment of each step. ROUNDTABLE_CELL tries cells again, by a part of their names.
 func TestKillAtEveryStep(t *testing.T) {
+	t.Parallel()
 	only := os.Getenv("ROUNDTABLE_CELL")
 	cells := slices.DeleteFunc(matrix(os.Getenv("ROUNDTABLE_FULL") != "" || only != ""), func(c cell) bool { return !strings.Contains(c.String(), only) })
 	const boxes = 4
