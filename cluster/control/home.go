@@ -17,8 +17,7 @@ func (*homeController) Name() string { return "home" }
 
 // Reconcile proposes what runs where the state says otherwise.
 func (c *homeController) Reconcile(ctx context.Context, s *fsm.State) (time.Duration, error) {
-	v := c.home.View()
-	runs := fsm.Runs{Tag: v.Runs, Config: v.Config, Offers: v.Offers, Auto: v.Auto && v.Offers != "", Overlaid: v.Overlaid}
+	runs := runsOf(c.home.View())
 	switch {
 	case s.Homes[c.id].Runs == runs, s.Members[c.id].Incarnation != c.incarnation, s.EntryVersion() < 3, s.Level < 3 && !runs.Auto:
 		return 0, nil
@@ -30,4 +29,9 @@ func (c *homeController) Reconcile(ctx context.Context, s *fsm.State) (time.Dura
 		return 0, nil
 	}
 	return 0, err
+}
+
+// runsOf is what a member says of its home.
+func runsOf(v HomeView) fsm.Runs {
+	return fsm.Runs{Tag: v.Runs, Config: v.Config, Offers: v.Offers, Auto: v.Auto && v.Offers != "", Overlaid: v.Overlaid}
 }

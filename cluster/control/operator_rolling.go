@@ -96,6 +96,12 @@ func (m *Manager) resolve(ctx context.Context, u fsm.Upgrade) string {
 // Rollout rolls out what members offer, now, and returns the operation's id. It is tried again with those that refused it.
 func (m *Manager) Rollout(ctx context.Context, limit, queue time.Duration, key string) (uint64, error) {
 	s, _ := m.cluster.View()
+	if s.Level < 3 { // who rolls out by hand has not said what it offers, which would have closed the way back (home.go): now it is asked for
+		var err error
+		if s, err = m.haveSaid(ctx); err != nil {
+			return 0, err
+		}
+	}
 	configs := map[string]string{}
 	var members []string
 	for _, id := range s.MemberIDs() {
@@ -112,6 +118,38 @@ func (m *Manager) Rollout(ctx context.Context, limit, queue time.Duration, key s
 	return m.startRolling(ctx, fsm.StartOperation{Name: fsm.KindRollout, Roll: &fsm.Roll{
 		Members: members, Limit: m.limit(limit).Milliseconds(), Configs: configs, TakeOver: s.Cluster.TakeOver,
 	}}, queue, key)
+}
+
+// sayTime bounds how long members are waited for that are to say what they run, for the first time.
+const sayTime = 3 * time.Second
+
+// haveSaid says what this member's node runs, which is of entry version 3, and returns when all others that are there have done so, too.
+func (m *Manager) haveSaid(ctx context.Context) (*fsm.State, error) {
+	ctx, cancel := context.WithTimeout(ctx, sayTime)
+	defer cancel()
+	runs := fsm.Runs{}
+	if m.home != nil {
+		runs = runsOf(m.home.View())
+	}
+	if _, err := m.cluster.Propose(ctx, fsm.PutHome{Member: m.id, Runs: runs}, ""); err != nil && !refused(err) { // a witness is refused, and heard
+		return nil, err
+	}
+	for {
+		s, changed := m.cluster.View()
+		peers := m.cluster.Peers()
+		silent := slices.ContainsFunc(s.MemberIDs(), func(id string) bool {
+			_, said := s.Homes[id]
+			return !said && !s.Members[id].Witness && peers[id].Alive
+		})
+		if !silent {
+			return s, nil
+		}
+		select {
+		case <-ctx.Done():
+			return s, nil // what they offer is not known, and is rolled out another time
+		case <-changed:
+		}
+	}
 }
 
 // startRolling proposes an operation.

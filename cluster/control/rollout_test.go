@@ -1,10 +1,12 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"roundtable/cluster/health"
@@ -200,6 +202,7 @@ func TestRefusals(t *testing.T) {
 			m.EntryVersion = 3
 			s.Members[id] = m
 		}
+		s.Level = 3
 		if c.change != nil {
 			c.change(s, peers)
 		}
@@ -312,4 +315,39 @@ func TestWhoIsWorkedOn(t *testing.T) {
 			t.Errorf("planned %v: %q", planned, got)
 		}
 	}
+}
+
+// TestARolloutByHandIsTheFirstOfVersion3: who does not roll out by itself has said nothing of what it offers yet; the operator who asks
+// for it makes them say it.
+func TestARolloutByHandIsTheFirstOfVersion3(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, peers := world()
+		for id, m := range s.Members {
+			m.EntryVersion = 3
+			s.Members[id] = m
+		}
+		s.Level = 2
+		g := newGroup(s, peers)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		for id, inc := range map[string]string{"b": incB, "c": incC} {
+			m := newMachine(t, g, id, inc)
+			m.home = &fakeHome{view: HomeView{Tag: "v1", Runs: "v1", Config: "old", Offers: map[string]string{"c": "new"}[id]}}
+			go m.run(ctx, &homeController{m.Manager})
+		}
+		a := newMachine(t, g, "a", incA)
+		a.home = newFakeHome()
+		synctest.Wait()
+		if len(g.log) != 0 {
+			t.Fatalf("without being asked: %+v", g.log)
+		}
+		if _, err := a.Rollout(ctx, 0, 0, ""); err != nil {
+			t.Fatal(err)
+		}
+		if o := g.state.RunningOperations(); len(o) != 1 || len(o[0].Roll.Members) != 1 || o[0].Roll.Configs["c"] != "new" {
+			t.Errorf("%+v", o)
+		}
+		cancel()
+		synctest.Wait()
+	})
 }
