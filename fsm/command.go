@@ -124,10 +124,14 @@ type wire struct {
 	Body    json.RawMessage `json:"body"`
 }
 
-// Encode writes an entry as it goes into the log. An entry over the bounds is an error.
+// Encode writes an entry as it goes into the log. An entry over the bounds is an error; of the texts that tell why, which may be as
+// long as what a node wrote, only what the state keeps goes there.
 func Encode(e Entry) ([]byte, error) {
 	if e.Command == nil {
 		return nil, errors.New("fsm: an entry needs a command")
+	}
+	if long, ok := e.Command.(interface{ clipped() Command }); ok {
+		e.Command = long.clipped()
 	}
 	body, err := json.Marshal(e.Command)
 	if err != nil {

@@ -248,6 +248,11 @@ func (c AdvanceOperation) apply(s *State, e Entry) error {
 	return s.moveOperation(e, c.ID, c.From, c.To, c.Assignee, c.Deadline)
 }
 
+func (c FinishOperation) clipped() Command {
+	c.Reason = clip(c.Reason)
+	return c
+}
+
 func (c FinishOperation) apply(s *State, e Entry) error {
 	switch c.Outcome {
 	case Done, Failed:

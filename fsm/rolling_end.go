@@ -27,6 +27,16 @@ func (ReportOperation) Kind() string { return "operation.report" }
 // Kind names the entry.
 func (CancelOperation) Kind() string { return "operation.cancel" }
 
+func (c ReportOperation) clipped() Command {
+	c.Text, c.Fault = cut(c.Text, maxSaid), clip(c.Fault)
+	return c
+}
+
+func (c CancelOperation) clipped() Command {
+	c.Reason = clip(c.Reason)
+	return c
+}
+
 func (c ReportOperation) apply(s *State, e Entry) error {
 	if c.Number == 0 {
 		return ErrStep.with("which step it is for is not said")

@@ -60,6 +60,11 @@ type TurnOperation struct {
 // Kind names the entry.
 func (TurnOperation) Kind() string { return "operation.turn" }
 
+func (c TurnOperation) clipped() Command {
+	c.Fault = clip(c.Fault)
+	return c
+}
+
 // rolling finds a running rolling operation that is at a step.
 func (s *State) rolling(id uint64, number int) (Operation, error) {
 	o, ok := s.Operation(id)

@@ -118,6 +118,24 @@ func TestEntriesAreBounded(t *testing.T) {
 	}
 }
 
+// What a node wrote before it ended may be long: that must not keep its fault, or the end of an operation, out of the log.
+func TestLongReasonsAreCutBeforeTheLog(t *testing.T) {
+	text := strings.Repeat("\x01ä", MaxEntry)
+	for _, c := range []Command{
+		TurnOperation{ID: 1, Number: 1, Step: StepUndo, Members: []string{"a"}, Fault: text}, ReportOperation{ID: 1, Number: 1, Member: "a", Text: text, Ended: true, Fault: text},
+		FinishOperation{ID: 1, Step: StepUndo, Number: 1, Outcome: Failed, Reason: text}, CancelOperation{ID: 1, Reason: text},
+	} {
+		raw, err := Encode(Entry{Command: c})
+		if err != nil {
+			t.Errorf("%s: %v", c.Kind(), err)
+			continue
+		}
+		if _, err := Decode(raw); err != nil || !bytes.Contains(raw, []byte("ä")) {
+			t.Errorf("%s: %v: %s", c.Kind(), err, raw)
+		}
+	}
+}
+
 func TestDecodeNeverGuesses(t *testing.T) {
 	good, err := Encode(Entry{At: 7, By: "a", Key: "k", Command: Extend{1, "x", 2}})
 	if err != nil {

@@ -43,6 +43,9 @@ func (m *Manager) PatchCluster(ctx context.Context, c fsm.PatchCluster, key stri
 			Hint:    fmt.Sprintf("take at least %d, or shorten [raft] election on every member first", m.minSlots),
 		}
 	}
+	if _, err := fsm.Encode(fsm.Entry{Command: c}); err != nil { // an overlay with much that has to be escaped
+		return 0, &fsm.Refusal{Rule: fsm.ErrConfig.Rule, Message: fsm.ErrConfig.Message + ": " + err.Error(), Hint: "make the overlay shorter: what differs between members belongs into their own node.config_template"}
+	}
 	s, _ := m.cluster.View()
 	if s.BeyondVersion1() || s.Cluster.Name == "" || fsm.Needs(c) > 2 {
 		return m.cluster.Propose(ctx, c, key)

@@ -117,6 +117,10 @@ func TestPatchCluster(t *testing.T) {
 			t.Errorf("version %d: %v, %+v", version, err, g.state.Members["b"])
 		}
 		var refusal *fsm.Refusal
+		escaped := strings.Repeat("<", fsm.MaxOverlay)
+		if _, err := m.PatchCluster(t.Context(), fsm.PatchCluster{Overlay: &escaped}, ""); !errors.Is(err, fsm.ErrConfig) {
+			t.Errorf("an overlay that no entry holds: %v", err)
+		}
 		if _, err := m.PatchCluster(t.Context(), fsm.PatchCluster{Slots: &short}, ""); !errors.As(err, &refusal) || !strings.Contains(refusal.Hint, "at least 4") {
 			t.Errorf("version %d: 3 slots: %v", version, err)
 		}
