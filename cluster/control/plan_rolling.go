@@ -174,8 +174,8 @@ func (p *rollPlan) fault() string {
 		case part.Ended == 0:
 			text := fmt.Sprintf("%s did not %s within %s", part.Member, verb(p.step.Name), p.lasted())
 			switch {
-			case !p.alive(part.Member):
-				text += ": it is not alive"
+			case p.away(part.Member) != "":
+				text += ": it " + p.away(part.Member)
 			case part.Text != "":
 				text += ": " + part.Text
 			}
@@ -278,8 +278,8 @@ func (p *rollPlan) validated() rollDecision {
 	var missing []string
 	for _, id := range left {
 		switch {
-		case !p.alive(id):
-			missing = append(missing, id+" is not alive")
+		case p.away(id) != "":
+			missing = append(missing, id+" "+p.away(id))
 		case p.state.Members[id].EntryVersion < 3:
 			missing = append(missing, id+" has a program that knows no upgrades")
 		case p.state.Homes[id].Runs.Tag == "" && !p.down(id): // one whose node cannot even be started is mended by it
@@ -301,7 +301,9 @@ func (p *rollPlan) begin() rollDecision {
 	waited := p.step.Name != fsm.StepStage
 	head := p.bestNum()
 	switch {
-	case u.HardFork && (head == 0 || head+lateBlocks > u.AtBlock):
+	case u.HardFork && head == 0:
+		return p.waitUntil(p.planBy(), "the head is not known yet")
+	case u.HardFork && head+lateBlocks > u.AtBlock:
 		return p.finish(fsm.Failed, fmt.Sprintf("the hard fork is at block %d, the head is block %d: too late", u.AtBlock, head))
 	case !waited && u.HardFork && head+armBlocks < u.AtBlock,
 		!waited && (!u.HardFork && u.AtBlock != 0 || u.Feature != "" || u.Row != nil):
@@ -386,7 +388,7 @@ func (p *rollPlan) next() rollDecision {
 		return p.waitUntil(p.planBy(), "nobody holds the lease")
 	}
 	if i := slices.IndexFunc(left, func(id string) bool { return !p.alive(id) }); i >= 0 { // it would fail there, so nobody else is stopped for it
-		return p.waitUntil(p.planBy(), left[i]+" is not alive")
+		return p.waitUntil(p.planBy(), left[i]+" "+p.away(left[i]))
 	}
 	standbys := p.weakestFirst(slices.DeleteFunc(slices.Clone(left), func(id string) bool { return id == p.holder }))
 	if len(standbys) == 0 {
@@ -472,9 +474,12 @@ func (p *rollPlan) ready(target string, done []string) (reason, culprit string) 
 			}
 			return fmt.Sprintf("%s, which was %s, %s", id, how, reason), id
 		}
+		if reason := p.away(id); reason != "" {
+			return id + " " + reason, id
+		}
 	}
-	if !p.alive(target) {
-		return target + " is not alive", target
+	if reason := p.away(target); reason != "" {
+		return target + " " + reason, target
 	}
 	for _, id := range p.state.MemberIDs() {
 		if o, ok := p.state.Working(id); ok && o.ID != p.op.ID {
@@ -498,6 +503,9 @@ func (p *rollPlan) unproductive() string {
 	if reason := p.fit(p.holder); reason != "" {
 		return fmt.Sprintf("the holder, %s, %s", p.holder, reason)
 	}
+	if reason := p.away(p.holder); reason != "" {
+		return fmt.Sprintf("the holder, %s, %s", p.holder, reason)
+	}
 	return ""
 }
 
@@ -507,9 +515,26 @@ func (p *rollPlan) fit(id string) string {
 }
 
 // alive reports whether a member's manager is there: its node may be in any state.
-func (p *rollPlan) alive(id string) bool {
+func (p *rollPlan) alive(id string) bool { return p.away(id) == "" }
+
+// away says why a member's manager does not count as being there, "" if it does. Who died with the leader before looks well for a
+// second yet, so what a new leader heard before does not count.
+func (p *rollPlan) away(id string) string {
 	peer := p.peers[id]
-	return peer.Alive && p.at.Sub(peer.Seen) <= fresh && peer.Report.Incarnation == p.state.Members[id].Incarnation
+	switch {
+	case !peer.Alive || p.at.Sub(peer.Seen) > fresh || peer.Report.Incarnation != p.state.Members[id].Incarnation:
+		return "is not alive"
+	case !peer.Seen.After(p.since):
+		return "has not been heard of by this leader yet"
+	}
+	return ""
+}
+
+// thereNow reports whether a member was heard of since production was last to be handed over. There is no hurry, so production goes
+// to nobody who may have died since its last word.
+func (p *rollPlan) thereNow(id string) bool {
+	_, last := p.tries()
+	return p.alive(id) && p.peers[id].Seen.UnixMilli() > max(p.step.Since, last.Ended)
 }
 
 // weakestFirst sorts members: the best candidate for production comes last.
@@ -528,7 +553,7 @@ func (p *rollPlan) weakestFirst(ids []string) []string {
 func (p *rollPlan) successor(tried, preferred []string) string {
 	best, rank := "", 0
 	for _, c := range weigh(p.state, p.peers, p.at, false) {
-		if !c.Fit || c.ID == p.holder {
+		if !c.Fit || c.ID == p.holder || !p.thereNow(c.ID) {
 			continue
 		}
 		r := 1
@@ -562,7 +587,7 @@ func (p *rollPlan) handOver(preferred []string) rollDecision {
 	case reason != "":
 		return p.waitUntil(p.planBy(), reason)
 	case to == "":
-		return p.waitUntil(p.planBy(), "nobody to hand production over to: "+reasons(weigh(p.state, p.peers, p.at, false)))
+		return p.waitUntil(p.planBy(), "nobody to hand production over to: "+cmp.Or(reasons(weigh(p.state, p.peers, p.at, false)), "none was heard of yet"))
 	case p.late(): // it would not be over in time
 		return p.waitUntil(p.planBy(), "production was not handed over in time")
 	}
@@ -726,6 +751,8 @@ func (p *rollPlan) armed(fault string) rollDecision {
 	switch {
 	case fault != "":
 		return p.finish(fsm.Failed, fault)
+	case head == 0:
+		return p.waitUntil(p.planBy(), "the head is not known yet")
 	case head >= at:
 		return p.finish(fsm.Failed, fmt.Sprintf("the head is block %d already, the hard fork is at block %d", head, at))
 	}

@@ -198,7 +198,7 @@ func TestPlanRolling(t *testing.T) {
 	undoing := func() *rolled {
 		w := failed()
 		w.op.Roll.Fault = "b: exit code 1"
-		w.op.Steps = append(w.op.Steps, fsm.Step{Name: fsm.StepUndo, Since: w.at.UnixMilli(), Parts: []fsm.Part{{Member: "b", Incarnation: incB}}})
+		w.op.Steps = append(w.op.Steps, fsm.Step{Name: fsm.StepUndo, Since: w.at.Add(-time.Second).UnixMilli(), Parts: []fsm.Part{{Member: "b", Incarnation: incB}}})
 		return w
 	}
 	undone := func() *rolled {
@@ -305,9 +305,15 @@ func TestPlanRolling(t *testing.T) {
 		"one is down, the others start":   {validated(restart).outage().down("c").sick("a").sick("b"), "turn restart of c for 1m0s"},
 		"the holder's alone":              {validated(restart).outage().down("a", "b", "c").with(func(w *rolled) { w.op.Roll.Members = []string{"a"} }), "wait: the lease of a has run out"},
 		"only for a moment":               {validated(restart).with(func(w *rolled) { w.s.Lease.Last = 101 }).down("a", "b", "c"), "wait: the lease of a has run out"},
-		"a new leader has heard nobody":   {validated(restart).outage().down("a", "b", "c").with(func(w *rolled) { w.since = w.at }), "wait: the lease of a has run out"},
+		"a new leader has heard nobody":   {validated(restart).outage().down("a", "b", "c").with(func(w *rolled) { w.since = w.at }), "wait: a has not been heard of by this leader yet"},
 		"nobody is heard":                 {validated(restart).outage().dead("a").dead("b").dead("c"), "wait: a is not alive"},
 		"an upgrade of all that are down": {staged().outage().down("a", "b", "c"), "turn switch of b for 1m0s"},
+
+		"not to one that has not been heard of since":       {handing(restart).with(func(w *rolled) { w.now().Since = w.at.UnixMilli() }), "wait: nobody to hand production over to: none was heard of yet"},
+		"nor since the try before":                          {handing(restart).tried(fsm.Failed, "c").report("b", func(p *health.Peer) { p.Seen = p.Seen.Add(-time.Second) }), "handoff to c"},
+		"nor by this leader":                                {handing(restart).with(newLeader("b")), "handoff to c"},
+		"a new leader has not heard of one that is through": {rolls(restart, fsm.StepRestart, "c").ended("c", "").done("c").with(newLeader("c")), "wait: c has not been heard of by this leader yet"},
+		"nor of the holder":                                 {rolls(restart, fsm.StepRestart, "c").ended("c", "").done("c").with(newLeader("a")), "wait: a has not been heard of by this leader yet"},
 
 		// taking over
 		"who was last takes over":     {rolls(rollout, fsm.StepRestart, "a").holder("b").done("c", "b", "a").ended("a", "").with(taking), "turn take over for 5m0s"},
@@ -366,27 +372,27 @@ func TestPlanRolling(t *testing.T) {
 		"it is gone, and all are to go back": {second(upgrade, fsm.StepSwitch).with(func(w *rolled) { w.op.Roll.Upgrade.UndoAll = true }).gone("b", 50*time.Second).later(51 * time.Second), "turn roll back of c for 1m0s, fault: b did not come back within 1m0s: it is not alive"},
 		"not while it holds the lease":       {failed().holder("b"), "turn hand over for 5m0s, fault: b: exit code 1"},
 		"then it is handed to those untouched": {undoing().with(func(w *rolled) {
-			w.op.Steps = append(w.op.Steps, fsm.Step{Name: fsm.StepHandOver, Since: w.at.UnixMilli()})
+			w.op.Steps = append(w.op.Steps, fsm.Step{Name: fsm.StepHandOver, Since: w.at.Add(-time.Second).UnixMilli()})
 		}).holder("b"), "handoff to a"},
 		"and it is rolled back after that": {undoing().with(func(w *rolled) {
-			w.op.Steps = append(w.op.Steps[:2:2], fsm.Step{Name: fsm.StepHandOver, Since: w.at.UnixMilli()})
+			w.op.Steps = append(w.op.Steps[:2:2], fsm.Step{Name: fsm.StepHandOver, Since: w.at.Add(-time.Second).UnixMilli()})
 		}), "turn roll back of b for 1m0s"},
 		"nobody knows the way back":             {failed(func(w *rolled) { w.op.Roll.Before["b"] = fsm.Home{} }), "failed: b: exit code 1; not rolled back: nobody knows what b ran before"},
 		"nor that of one that is through":       {undone().with(all).with(func(w *rolled) { w.op.Roll.Before["c"] = fsm.Home{} }), "failed: b: exit code 1; rolled back: b; through: c"},
 		"the rollback goes on":                  {undoing(), "wait: roll back: b"},
 		"it is back":                            {undone(), "failed: b: exit code 1; rolled back: b; through: c"},
 		"it is not":                             {undoing().ended("b", "exit code 2"), "failed: b: exit code 1; through: c; not rolled back: b: exit code 2"},
-		"its time is over, too":                 {undoing().later(planTime), "failed: b: exit code 1; through: c; not rolled back: b did not come back within 59s"},
+		"its time is over, too":                 {undoing().later(planTime), "failed: b: exit code 1; through: c; not rolled back: b did not come back within 1m0s"},
 		"those through, too":                    {undone().with(all), "turn roll back of c for 1m0s"},
 		"not while what was rolled back is ill": {undone().with(all).sick("b"), "wait: b, which was rolled back, is sick"},
 		"ill for long":                          {undone().with(all).sick("b").later(planTime + time.Second), "failed: b: exit code 1; rolled back: b; through: c; b, which was rolled back, is sick"},
 		"nor while the holder is":               {undone().with(all).sick("a"), "wait: the holder, a, is sick"},
 		"the holder's after a handoff":          {undone().with(all).holder("c"), "turn hand over for 5m0s"},
 		"to one rolled back, or untouched": {undone().with(all).holder("c").with(func(w *rolled) {
-			w.op.Steps = append(w.op.Steps, fsm.Step{Name: fsm.StepHandOver, Since: w.at.UnixMilli()})
+			w.op.Steps = append(w.op.Steps, fsm.Step{Name: fsm.StepHandOver, Since: w.at.Add(-time.Second).UnixMilli()})
 		}), "handoff to a"},
 		"which fails": {undone().with(all).holder("c").with(func(w *rolled) {
-			w.op.Steps = append(w.op.Steps, fsm.Step{Name: fsm.StepHandOver, Since: w.at.UnixMilli()})
+			w.op.Steps = append(w.op.Steps, fsm.Step{Name: fsm.StepHandOver, Since: w.at.Add(-time.Second).UnixMilli()})
 		}).tried(fsm.Failed, "a", "b", "a"), "failed: b: exit code 1; rolled back: b; through: c; production cannot be handed over: handoff 62 to a: no luck"},
 		"all are back": {undone().with(all).with(func(w *rolled) { w.op.Roll.Done, w.op.Roll.Undone = nil, []string{"b", "c"} }), "failed: b: exit code 1; rolled back: b, c"},
 
@@ -394,7 +400,7 @@ func TestPlanRolling(t *testing.T) {
 		"the nodes are told":               {forking(fsm.StepStage, everybody...).ended("a", "").ended("b", "").ended("c", ""), "turn arm of a b c for 1m0s"},
 		"not too early":                    {forking(fsm.StepStage, everybody...).ended("a", "").ended("b", "").ended("c", "").head(100), "turn await trigger of a b c for 720h0m0s"},
 		"nor too late":                     {forking(fsm.StepStage, everybody...).ended("a", "").ended("b", "").ended("c", "").head(990), "failed: the hard fork is at block 1000, the head is block 990: too late"},
-		"nor when the head is not known":   {forking(fsm.StepStage, everybody...).ended("a", "").ended("b", "").ended("c", "").head(0), "failed: the hard fork is at block 1000, the head is block 0: too late"},
+		"nor when the head is not known":   {forking(fsm.StepStage, everybody...).ended("a", "").ended("b", "").ended("c", "").head(0), "wait: the head is not known yet"},
 		"when the time has come":           {forking(fsm.StepTrigger, everybody...).ended("b", ""), "turn arm of a b c for 1m0s"},
 		"one cannot be told":               {forking(fsm.StepArm, everybody...).ended("a", "").ended("b", "").ended("c", "no such call"), "failed: c: no such call"},
 		"one is not told in time":          {forking(fsm.StepArm, everybody...).ended("a", "").ended("b", "").later(planTime), "failed: c did not tell its node where to stop within"},
@@ -423,6 +429,14 @@ func TestPlanRolling(t *testing.T) {
 		if got != c.want && (!strings.HasPrefix(c.want, "failed") || !strings.HasPrefix(got, c.want)) {
 			t.Errorf("%s:\n got %s\nwant %s", name, got, c.want)
 		}
+	}
+}
+
+// newLeader leads since a moment ago, and has not heard of a member since.
+func newLeader(silent string) func(*rolled) {
+	return func(w *rolled) {
+		w.since = w.at.Add(-100 * time.Millisecond)
+		w.report(silent, func(p *health.Peer) { p.Seen = p.Seen.Add(-500 * time.Millisecond) })
 	}
 }
 
