@@ -17,7 +17,7 @@ func (c *Cluster) Alive(ctx context.Context) error {
 		return fmt.Errorf("%w for %v", ErrStalled, busy.Round(time.Millisecond))
 	}
 	// The main loop answers this itself in every state; what it answers does not matter.
-	err := wait(ctx, func() raft.Future { return c.raft.VerifyLeader() })
+	err := c.wait(ctx, func() raft.Future { return c.raft.VerifyLeader() })
 	if ctx.Err() != nil || errors.Is(err, raft.ErrRaftShutdown) {
 		return fmt.Errorf("cluster: raft's main loop: %w", err)
 	}

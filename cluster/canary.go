@@ -89,7 +89,7 @@ func (c *Cluster) guardDisk(ctx context.Context) {
 func (c *Cluster) abdicate(ctx context.Context, busy time.Duration) {
 	tctx, cancel := context.WithTimeout(ctx, c.cfg.StallAfter/2)
 	defer cancel()
-	err := wait(tctx, c.raft.LeadershipTransfer)
+	err := c.wait(tctx, c.raft.LeadershipTransfer)
 	if ctx.Err() != nil || c.raft.State() != raft.Leader {
 		c.log.Warn("leadership given away: the disk is stalled", "for", busy)
 		return

@@ -45,6 +45,7 @@ type Cluster struct {
 	closeOnce sync.Once
 	closed    chan struct{}
 	closeErr  error
+	asked     atomic.Int64 // requests to raft that are not answered
 }
 
 // tick is the longest period of what recurs here; it is a slot, so that all of it costs one wake-up (package pulse).
@@ -182,7 +183,7 @@ func (c *Cluster) snapshots() {
 		case <-c.ctx.Done():
 			return
 		case <-c.machine.wanted:
-			if err := wait(c.ctx, func() raft.Future { return c.raft.Snapshot() }); err != nil && c.ctx.Err() == nil {
+			if err := c.wait(c.ctx, func() raft.Future { return c.raft.Snapshot() }); err != nil && c.ctx.Err() == nil {
 				c.log.Warn("raft snapshot failed", "err", err)
 			}
 		}
@@ -251,6 +252,17 @@ func (c *Cluster) successor() bool {
 	return slices.ContainsFunc(c.otherVoters(), func(s raft.Server) bool { return nodes[string(s.ID)].Alive })
 }
 
+// answeredWait bounds the wait for what raft was asked.
+const answeredWait = 100 * time.Millisecond
+
+// answered gives what raft was asked a moment to be answered. raft 1.7.3 never answers for an entry that it has committed and whose turn
+// at the state machine comes with the shutdown, and who asked would wait for ever; what is not committed is answered by the shutdown.
+func (c *Cluster) answered() {
+	for waited := time.Duration(0); c.asked.Load() > 0 && waited < answeredWait; waited += time.Millisecond {
+		<-time.After(time.Millisecond)
+	}
+}
+
 // shutdownWait bounds the end of raft: its main loop may be stuck on the disk.
 const shutdownWait = 3 * time.Second
 
@@ -264,9 +276,10 @@ func (c *Cluster) shut(abrupt bool) error {
 		if abrupt {
 			c.streams.close() // nothing more leaves this member
 		}
+		c.answered()
 		ctx, cancel := context.WithTimeout(context.Background(), shutdownWait)
 		defer cancel()
-		if err = wait(ctx, c.raft.Shutdown); err != nil {
+		if err = c.wait(ctx, c.raft.Shutdown); err != nil {
 			err = fmt.Errorf("cluster: raft did not stop: %w", err)
 		}
 	}

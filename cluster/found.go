@@ -197,7 +197,7 @@ func (c *Cluster) foundLate() error {
 	if err := c.stores.Stable.Set(fillingKey, nil); err != nil {
 		return fmt.Errorf("cluster: found: %w", err)
 	}
-	if err := wait(c.ctx, func() raft.Future { return c.raft.BootstrapCluster(c.alone()) }); err != nil {
+	if err := c.wait(c.ctx, func() raft.Future { return c.raft.BootstrapCluster(c.alone()) }); err != nil {
 		if c.ctx.Err() != nil {
 			return nil //nolint:nilerr // closed
 		}

@@ -205,9 +205,13 @@ func (c *Cluster) lead(ctx context.Context, term uint64, fn func(context.Context
 
 // wait asks raft for something and waits for the answer or for ctx. Asking may block, too: raft's main loop may be stuck on
 // the disk. Then one goroutine stays until raft goes on or the process ends.
-func wait(ctx context.Context, ask func() raft.Future) error {
+func (c *Cluster) wait(ctx context.Context, ask func() raft.Future) error {
 	answer := make(chan error, 1)
-	go func() { answer <- ask().Error() }()
+	c.asked.Add(1)
+	go func() {
+		defer c.asked.Add(-1)
+		answer <- ask().Error()
+	}()
 	select {
 	case err := <-answer:
 		return err
@@ -218,7 +222,7 @@ func wait(ctx context.Context, ask func() raft.Future) error {
 
 // barrier commits an entry of raft's own and waits until everything before it is applied here.
 func (c *Cluster) barrier(ctx context.Context) error {
-	return wait(ctx, func() raft.Future { return c.raft.Barrier(0) })
+	return c.wait(ctx, func() raft.Future { return c.raft.Barrier(0) })
 }
 
 // Leader returns the id and raft address of the leader as known here; empty if none is.
@@ -290,7 +294,7 @@ func (c *Cluster) transferHere(ctx context.Context, to string) error {
 		}
 		f = func() raft.Future { return c.raft.LeadershipTransferToServer(s.ID, s.Address) }
 	}
-	if err := wait(ctx, f); err != nil {
+	if err := c.wait(ctx, f); err != nil {
 		return fmt.Errorf("%w: %w", ErrTransfer, err)
 	}
 	return nil

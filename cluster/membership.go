@@ -339,7 +339,7 @@ func ids(servers []raft.Server) []string {
 
 func (c *Cluster) changeMembership(ctx context.Context, ch change) error {
 	id, address := raft.ServerID(ch.id), raft.ServerAddress(ch.address)
-	return wait(ctx, func() raft.Future {
+	return c.wait(ctx, func() raft.Future {
 		switch ch.do {
 		case remove:
 			return c.raft.RemoveServer(id, 0, 0)
@@ -447,7 +447,7 @@ func (c *Cluster) removeHere(ctx context.Context, id, actor string) (uint64, err
 		}
 	}
 	if listed {
-		if err := wait(ctx, func() raft.Future { return c.raft.RemoveServer(s.ID, 0, 0) }); err != nil {
+		if err := c.wait(ctx, func() raft.Future { return c.raft.RemoveServer(s.ID, 0, 0) }); err != nil {
 			return 0, unknownOutcome(err)
 		}
 	}

@@ -169,7 +169,7 @@ func (c *Cluster) appendEntry(ctx context.Context, e fsm.Entry) (uint64, error) 
 	}
 	start := time.Now()
 	var f raft.ApplyFuture
-	err = wait(ctx, func() raft.Future {
+	err = c.wait(ctx, func() raft.Future {
 		f = c.raft.Apply(data, c.cfg.StallAfter)
 		return f
 	})
