@@ -31,7 +31,9 @@ func TestRollsBetweenVersions(t *testing.T) {
 	}
 	for _, from := range []string{"HEAD~1", entryVersion1, entryVersion2} {
 		t.Run(from, func(t *testing.T) {
-			t.Parallel()
+			if from != entryVersion2 { // three clusters at once are too much for two cores
+				t.Parallel()
+			}
 			old := buildAt(t, from)
 			b := layOut(t, drill.Options{})
 			for _, m := range b.Members {
@@ -139,21 +141,12 @@ func (b *box) roll(program string) (refused float64) {
 	return refused
 }
 
-// refused is how many entries of a member the state refused since the member was started; the log says by which rule.
+// refused is how many entries of a member the state refused since the member was started.
 func (b *box) refused(m *drill.Member) float64 {
 	b.t.Helper()
 	n, err := metric(b.t.Context(), m, "roundtable_raft_refused_total")
 	if err != nil {
 		b.t.Fatal(err)
-	}
-	if n > 0 {
-		if a, err := ask(b.t.Context(), m, "GET", "/metrics", ""); err == nil {
-			for line := range strings.Lines(string(a.body)) {
-				if strings.HasPrefix(line, "roundtable_raft_refused_total") {
-					b.t.Logf("%s: %s", m.ID, strings.TrimSpace(line))
-				}
-			}
-		}
 	}
 	return n
 }
