@@ -17,7 +17,7 @@ type walk struct {
 // TestWalks walks at random from many seeds, and checks what the machines check. What it came through is counted: a walk that never gets
 // to a step proves nothing of it.
 func TestWalks(t *testing.T) {
-	seeds, met := 60, map[string]int{}
+	seeds, met := 110, map[string]int{}
 	if testing.Short() {
 		seeds = 40
 	}
