@@ -328,9 +328,9 @@ func (p *forwardPeer) read() {
 func (p *forwardPeer) do(ctx context.Context, req request) (response, error) {
 	answer := make(chan response, 1)
 	p.mu.Lock()
-	if p.dead != nil {
+	if err := p.dead; err != nil { // taken under the lock: the reader may yet say why the stream ended
 		p.mu.Unlock()
-		return response{}, notAppended(p.dead)
+		return response{}, notAppended(err)
 	}
 	p.next++
 	req.Number = p.next

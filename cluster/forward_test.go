@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 	"testing"
 )
 
@@ -28,5 +29,25 @@ func TestNothingIsWrittenIntoASilentStream(t *testing.T) {
 	}
 	if _, err := p.do(t.Context(), request{}); !errors.Is(err, errNotAppended) {
 		t.Errorf("a request after it: %v", err)
+	}
+}
+
+// TestADeadStreamIsAsked while its reader finds out why it ended: with -race nobody reads the reason unguarded.
+func TestADeadStreamIsAsked(t *testing.T) {
+	for range 200 {
+		ours, theirs := net.Pipe()
+		p := &forwardPeer{conn: ours, waiting: map[uint64]chan response{}}
+		p.end(errSilent)
+		var wg sync.WaitGroup
+		wg.Go(p.read)
+		wg.Go(func() {
+			if _, err := p.do(context.Background(), request{Op: opPing}); err == nil {
+				t.Error("a dead stream answers")
+			}
+		})
+		wg.Wait()
+		if err := theirs.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
