@@ -108,7 +108,8 @@ func TestHomes(t *testing.T) {
 func sameHome(t *testing.T, seed, there string) {
 	t.Helper()
 	laidOut, moved := filesOf(t, seed), filesOf(t, there)
-	delete(laidOut, "config.toml") // it is mounted
+	delete(laidOut, "config.toml")               // it is mounted
+	delete(laidOut, "versions/genesis/run.toml") // the manager lays it out where there is none, with the link to it
 	for name, text := range laidOut {
 		if got, ok := moved[name]; !ok || got != text {
 			t.Errorf("%s is in the home that init laid out, and not the same in the pod (there: %v)", name, ok)
@@ -121,12 +122,12 @@ func sameHome(t *testing.T, seed, there string) {
 	}
 }
 
-// filesOf reads all files below a folder.
+// filesOf reads all files below a folder, but for links.
 func filesOf(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
 	err := filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil || d.IsDir() || d.Type() == fs.ModeSymlink {
 			return err
 		}
 		text, err := os.ReadFile(file)
