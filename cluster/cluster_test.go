@@ -70,6 +70,7 @@ type group struct {
 
 func newGroup(t testing.TB, n int) *group {
 	t.Helper()
+	t.TempDir() // the first one has all of them removed, which must come after the members' end: cleanups run backwards
 	g := &group{t: t, ca: newCA(t), key: bytes.Repeat([]byte{7}, 32), members: map[string]*Cluster{}, configs: map[string]Config{}}
 	t.Cleanup(func() {
 		for id := range g.members {
