@@ -22,6 +22,7 @@ func (v sight) alarms() []string {
 	v.productionAlarms(say)
 	v.memberAlarms(say)
 	v.roundAlarms(say)
+	v.backupAlarms(say)
 	return list
 }
 

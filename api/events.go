@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -109,7 +111,7 @@ func (s *streams) open(client string) (end func(), err error) {
 // the newest state has beyond what was sent before, so nothing is queued for a slow client and nothing waits for it.
 func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) error {
 	state, _ := s.cfg.Cluster.View()
-	e := &eventStream{w: w, server: s, at: cursor{state.Index, math.MaxInt32}, operations: map[uint64]told{}}
+	e := &eventStream{w: w, server: s, at: cursor{state.Index, math.MaxInt32}, operations: map[uint64]told{}, backups: state.Backups, plans: state.Plans}
 	if from := cmp.Or(r.Header.Get("Last-Event-ID"), r.URL.Query().Get("since")); from != "" {
 		var err error
 		if e.at, err = parseCursor(from); err != nil {
@@ -167,10 +169,12 @@ type eventStream struct {
 	server *Server
 	text   strings.Builder // not sent yet
 
-	at         cursor          // of the last line of the history that was sent
-	lease      leaseKey        // as sent
-	told       bool            // that there is a lease was told
-	operations map[uint64]told // as sent
+	at         cursor                // of the last line of the history that was sent
+	lease      leaseKey              // as sent
+	told       bool                  // that there is a lease was told
+	operations map[uint64]told       // as sent
+	backups    map[string]fsm.Backup // as sent, or as it was when the stream began
+	plans      map[string]fsm.Plan   // the same
 }
 
 // leaseKey is what makes a lease another one for those who follow; an extension does not.
@@ -236,6 +240,7 @@ func (e *eventStream) add(state *fsm.State) (again time.Duration) {
 		e.operations[o.ID] = told{p, time.Now()}
 		e.event("operation", "", viewOperation(state, o, now))
 	}
+	e.addBackups(state, now)
 	if len(e.operations) > 2*len(state.Operations)+1 { // the state forgot them
 		for id := range e.operations {
 			if _, ok := state.Operation(id); !ok {
@@ -244,6 +249,27 @@ func (e *eventStream) add(state *fsm.State) (again time.Duration) {
 		}
 	}
 	return again
+}
+
+// addBackups writes what has changed of the catalogue and of the plans, one event for each backup and plan. What is gone is told by the
+// history. The state makes a new map for each change.
+func (e *eventStream) addBackups(state *fsm.State, now int64) {
+	if !sameMap(e.backups, state.Backups) {
+		for _, b := range slices.Backward(newestFirst(state)) {
+			if b != e.backups[b.ID] {
+				e.event("backup", "", viewBackup(b, now))
+			}
+		}
+		e.backups = state.Backups
+	}
+	if !sameMap(e.plans, state.Plans) {
+		for _, id := range planIDs(state) {
+			if p := state.Plans[id]; !reflect.DeepEqual(p, e.plans[id]) {
+				e.event("plan", "", viewPlan(state, p))
+			}
+		}
+		e.plans = state.Plans
+	}
 }
 
 // event writes one event. Only lines of the history have an id: they are what can be resumed.

@@ -70,6 +70,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for reason, n := range s.cfg.Handshakes() {
 		out.count(famHandshakes, n, reason)
 	}
+	c.backups(v, out)
 	c.past.collect(v, out)
 }
 

@@ -138,6 +138,18 @@ var (
 	famOpPercent  = gauge("operation_percent", "How far the oldest operation under way is, 0 to 100; 0 where there is none.", "kind")
 	famOpAge      = gauge("operation_age_seconds", "How long the oldest operation under way has been at work; the time that it waits for its turn, a block or a feature does not count. Beyond an hour: roundtable operations says where it is.", "kind")
 
+	famBackups        = gauge("backups", "Backups in the catalogue, by state. Any damaged: they are restored by nobody; make new ones, and look at the store.", "repository", "kind", "state")
+	famBackupLast     = gauge("backup_last_success_timestamp_seconds", "When the newest good backup of a kind was done, Unix time; 0: there is none, though a plan is to make it. Older than you can afford to sync: roundtable backup list, and roundtable operations, say why.", "repository", "kind")
+	famBackupVerified = gauge("backup_last_verified_timestamp_seconds", "When a good backup of a kind was last found whole, Unix time; 0: never. Add a plan that verifies: roundtable plan add.", "repository", "kind")
+	famBackupBytes    = gauge("backup_bytes", "The newest good backup of a kind: size, which its files seem to have, data, without their holes, and stored, which it added to the repository.", "repository", "kind", "what")
+	famBackupStored   = gauge("backup_stored_bytes", "What the good backups of a kind added to the repository together.", "repository", "kind")
+	famBackupSeconds  = gauge("backup_seconds", "How long the newest good backup of a kind took.", "repository", "kind")
+	famPlanDue        = gauge("plan_due_timestamp_seconds", "When a plan is due next, Unix time; not there for one that is switched off or comes by blocks. Long past: roundtable plan show says what is in its way.", "plan", "action")
+	famPlanFired      = gauge("plan_fired_timestamp_seconds", "When a plan began last, Unix time; 0: never.", "plan", "action")
+	famPlanFirings    = counter("plan_firings_total", "How often a plan began, as the cluster counts.", "plan", "action")
+	famPlanSkipped    = counter("plan_skipped_total", "How often a plan was due and was left out, as the cluster counts; roundtable plan show says why.", "plan", "action")
+	famPlanFailing    = gauge("plan_failing", "1 while what a plan began last failed; see: roundtable operations.", "plan", "action")
+
 	famUp          = gauge("member_up", "1 for a member that gossip holds for alive.", "id")
 	famFit         = gauge("member_fit", "1 for a member that could be given the lease. 0: roundtable status says why.", "id")
 	famOffset      = gauge("clock_offset_seconds", "Clock of a member against the median, by its own report. Beyond 0.5 s it can neither hold nor lead: mend its time synchronisation.", "id")
@@ -166,6 +178,8 @@ var (
 	famOldPeers   = plainGauge("nodeos_connected_peers_total", "Connected p2p peers of the node. (A gauge in spite of its name, which other tools gave it.)")
 	famDBSize     = plainGauge("nodeos_db_size_info_bytes", "The node's state database: size, used, free, reclaimable. Raise chain-state-db-size-mb before free comes to an end: nodeos stops there.", "metric")
 	famProducing  = plainGauge("nodeos_is_block_producer", "1 while the node runs with its production not paused.")
+
+	famOldBackups = plainGauge("successful_backups", "Backups of this cluster that were done since this manager started.")
 
 	famRequests   = counter("api_requests_total", "Requests answered, by route and status.", "route", "code")
 	famAPISeconds = histogram("api_request_seconds", "Time to answer a request; event streams are left out, and what waits for an operation takes its time.", "route")

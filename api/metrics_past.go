@@ -27,7 +27,7 @@ type past struct {
 
 // operationKinds and operationOutcomes are there from the beginning, at 0: what appears with its first event has no rate.
 var (
-	operationKinds    = []string{fsm.KindHandoff, fsm.KindRestart, fsm.KindUpgrade, fsm.KindRollout}
+	operationKinds    = []string{fsm.KindHandoff, fsm.KindRestart, fsm.KindUpgrade, fsm.KindRollout, fsm.KindBackup, fsm.KindRestore, fsm.KindVerify, fsm.KindSweep, fsm.KindScan}
 	operationOutcomes = []fsm.Outcome{fsm.Done, fsm.Failed, fsm.Canceled, fsm.Expired}
 	leaseChangeKinds  = []string{"grant", "transfer", "release", "failover"}
 )
@@ -62,6 +62,7 @@ func (p *past) collect(v sight, out sample) {
 	}
 	out.count(famAlarms, p.alarms)
 	p.operations(v, out)
+	out.count(famOldBackups, p.succeeded())
 }
 
 // windows leaves the newest one for the next time: it may be counted again by its holder.

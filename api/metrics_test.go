@@ -176,6 +176,10 @@ func TestMetricsReference(t *testing.T) {
 	s := w.server(t)
 	s.cfg.Certificate = certificate
 	s.cfg.Handshakes = func() map[string]uint64 { return map[string]uint64{"foreign_certificate": 1} }
+	w.backUp(t, fsm.CopiesData, "default")
+	if _, err := w.PutPlan(t.Context(), fsm.Plan{ID: "nightly", Name: fsm.KindSweep, Every: 3_600_000}); err != nil {
+		t.Fatal(err)
+	}
 	srv := listen(t, s)
 	s.Refuse(reasonRate)
 	ask(t, srv, http.MethodGet, "/cluster", "", nil)

@@ -111,7 +111,9 @@ func TestDescribedShapes(t *testing.T) {
 		"LeaderMoved": LeaderMoved{}, "ClusterConfig": ClusterConfig{}, "ConfigRequest": configRequest{}, "ConfigSet": ConfigSet{},
 		"MemberRequest": memberRequest{}, "MemberSet": MemberSet{}, "Removed": Removed{}, "InviteRequest": inviteRequest{}, "Invited": Invited{},
 		"Token": Token{}, "TokenRequest": tokenRequest{}, "NewToken": NewToken{}, "JoinRequest": JoinRequest{}, "Joined": Joined{},
-		"CertificateRequest": CertificateRequest{}, "Certificate": Certificate{},
+		"CertificateRequest": CertificateRequest{}, "Certificate": Certificate{}, "Backup": Backup{}, "BackupSet": BackupSet{}, "BackupStanding": BackupStanding{},
+		"Plan": Plan{}, "PlanSet": PlanSet{}, "BackupRequest": backupRequest{}, "RestoreRequest": restoreRequest{}, "VerifyRequest": verifyRequest{}, "SweepRequest": sweepRequest{},
+		"ScanRequest": scanRequest{}, "BackupPatchRequest": backupPatch{}, "PlanRequest": planRequest{}, "PlanPatchRequest": planPatch{},
 	}
 	for name, ref := range doc.Components.Schemas {
 		shape, ok := shapes[name]
@@ -288,6 +290,7 @@ func TestContract(t *testing.T) {
 		w.apply(t, fsm.ReportOperation{ID: w.state.Operations[len(w.state.Operations)-1].ID, Number: 2, Member: "b", Incarnation: strings.Repeat("b", 32), Ended: true})
 		ask(Operate, http.MethodDelete, "/cluster/operations/"+id, "", http.StatusOK)
 	}
+	backupsContract(t, w, ask)
 	ask(Operate, http.MethodPatch, "/cluster/members/b", `{"priority":3,"nofailover":true,"maintenance":true}`, http.StatusOK)
 	ask(Admin, http.MethodPatch, "/cluster/members/c", `{"voter":false}`, http.StatusOK)
 	ask(Admin, http.MethodPatch, "/cluster/config", `{"slots":5,"producers":["alice","bob"],"overlay":"max-clients = 9\n","take_over":true}`, http.StatusOK)
@@ -328,6 +331,21 @@ func TestContract(t *testing.T) {
 		{Operate, "POST", "/cluster/restart", "{}", 400},
 		{Operate, "POST", "/cluster/upgrade", "{}", 400},
 		{Operate, "POST", "/cluster/rollout", `{"limit":"soon"}`, 400},
+		{Operate, "POST", "/cluster/backup", "{}", 400},
+		{Read, "GET", "/cluster/backups?state=lost", "", 400},
+		{Read, "GET", "/cluster/backups/zz", "", 404},
+		{Operate, "POST", "/cluster/backups/zz/restore", `{"member":"b"}`, 404},
+		{Operate, "POST", "/cluster/backups/zz/verify", `{}`, 404},
+		{Operate, "POST", "/cluster/backups/sweep", `{"unknown":true}`, 403},
+		{Operate, "POST", "/cluster/backups/scan", `{"member":"zz"}`, 404},
+		{Operate, "PATCH", "/cluster/backups/zz", `{"pinned":true}`, 404},
+		{Operate, "DELETE", "/cluster/backups/zz", "", 403},
+		{Read, "GET", "/cluster/plans?x=1", "", 400},
+		{Read, "GET", "/cluster/plans/zz", "", 404},
+		{Operate, "POST", "/cluster/plans", "{}", 400},
+		{Operate, "PATCH", "/cluster/plans/zz", `{"disabled":true}`, 404},
+		{Operate, "DELETE", "/cluster/plans/zz", "", 404},
+		{Operate, "POST", "/cluster/plans/zz/run", "", 404},
 		{Operate, "POST", "/cluster/maintenance", "{}", 400},
 		{Operate, "POST", "/cluster/leader/transfer", `{"to":"zz"}`, 404},
 		{Operate, "DELETE", "/cluster/operations/1", "", 404},

@@ -35,7 +35,7 @@ type Operation struct {
 
 	// Of a rolling operation: what it is asked to do ...
 	Members  []string  `json:"members,omitempty"` // whose nodes it is for
-	Limit    string    `json:"limit,omitempty"`   // that one member may take, such as 10m0s
+	Limit    string    `json:"limit,omitempty"`   // that one member may take, such as 10m0s; of an operation on a backup: that a step may
 	TakeOver bool      `json:"take_over,omitempty"`
 	Tag      string    `json:"tag,omitempty"` // of an upgrade, as the next ones
 	SHA256   string    `json:"sha256,omitempty"`
@@ -46,11 +46,23 @@ type Operation struct {
 	Undo     string    `json:"undo,omitempty"` // member, all
 	Snapshot bool      `json:"snapshot,omitempty"`
 
+	// Of an operation on a backup: what it is asked to do.
+	Repository string   `json:"repository,omitempty"`
+	Copies     string   `json:"copies,omitempty"`  // of a backup: data, snapshot
+	Backup     string   `json:"backup,omitempty"`  // id of the one that is made, restored or verified
+	Member     string   `json:"member,omitempty"`  // who does it, once that is known; of a restore: whose node it is for
+	Keep       string   `json:"keep,omitempty"`    // of a backup, such as 30d
+	Trial      bool     `json:"trial,omitempty"`   // of a verification: a node is started on it
+	Unknown    bool     `json:"unknown,omitempty"` // of a sweep: what the catalogue does not know is removed as well
+	Auto       bool     `json:"auto,omitempty"`    // of a restore: the member asked for it itself
+	Plan       string   `json:"plan,omitempty"`    // that started it
+	Avoid      []string `json:"avoid,omitempty"`   // members that are chosen last: they failed at it
+
 	// ... and how far it is.
 	Done      []string `json:"done,omitempty"`      // who is through, in this order
 	Undone    []string `json:"undone,omitempty"`    // who was brought back to what it ran before
 	Fault     string   `json:"fault,omitempty"`     // why no further member is begun
-	Canceling bool     `json:"canceling,omitempty"` // it stops after the member at work
+	Canceling bool     `json:"canceling,omitempty"` // it stops after the member at work, or when its node is back
 }
 
 // Step is one step of an operation, done or current.
@@ -120,6 +132,9 @@ func viewOperation(s *fsm.State, o fsm.Operation, now int64) Operation {
 			}
 		}
 	}
+	if o.Task != nil {
+		v.viewTask(*o.Task)
+	}
 	for i, step := range o.Steps {
 		until := end
 		if i+1 < len(o.Steps) {
@@ -155,6 +170,8 @@ func percentOf(o fsm.Operation) int {
 		return 100
 	case len(o.Steps) == 0:
 		return 0
+	case o.Task != nil:
+		return taskPercent(o)
 	case !o.Rolling():
 		return 100 * (len(o.Steps) - 1) / handoffSteps
 	}
@@ -221,7 +238,10 @@ func messageOf(s *fsm.State, o fsm.Operation) string {
 			text += ": " + strings.Join(parts, "; ")
 		}
 	}
-	if !o.Rolling() {
+	switch {
+	case o.Task != nil:
+		return text + taskStanding(*o.Task)
+	case !o.Rolling():
 		return text
 	}
 	return text + standing(o)
@@ -277,10 +297,8 @@ func childOf(s *fsm.State, o fsm.Operation) (fsm.Operation, bool) {
 func waitsFor(s *fsm.State, o fsm.Operation) string {
 	switch o.Current().Name {
 	case fsm.StepQueued:
-		for _, other := range s.RunningOperations() { // oldest first
-			if other.ID != o.ID && other.Parent == 0 {
-				return fmt.Sprintf("%s %d", other.Kind, other.ID)
-			}
+		if other, ok := s.WaitsFor(o); ok {
+			return fmt.Sprintf("%s %d", other.Kind, other.ID)
 		}
 	case fsm.StepTrigger, fsm.StepFork, fsm.StepArm:
 		u := o.Roll.Upgrade

@@ -19,8 +19,9 @@ type operator struct {
 		sync.Mutex
 		removed, transfers []string
 		failing            error         // what Remove and TransferLeadership give
-		limit, queue       time.Duration // of the rolling operation that was started last
+		limit, queue       time.Duration // of the operation that was started last
 	}
+	unfitFor string // why nobody may be asked for a backup
 }
 
 // propose applies an entry as a member of the cluster would.
@@ -51,7 +52,7 @@ func (w *world) PatchCluster(ctx context.Context, c fsm.PatchCluster, key string
 
 func (w *world) Cancel(ctx context.Context, id uint64, _ string) (uint64, error) {
 	state, _ := w.View()
-	if o, _ := state.Operation(id); o.Rolling() {
+	if o, _ := state.Operation(id); o.Rolling() || o.Task != nil {
 		return w.propose(ctx, fsm.CancelOperation{ID: id, Reason: "by an operator"}, "")
 	}
 	return w.propose(ctx, fsm.FinishOperation{ID: id, Outcome: fsm.Canceled, Reason: "by an operator"}, "")

@@ -66,7 +66,7 @@ func (v sight) overview() Overview {
 	o := Overview{
 		Cluster: s.Cluster.Name, ChainID: s.Cluster.ChainID, Producers: append([]string{}, s.Cluster.Producers...), Maintenance: s.Cluster.Maintenance,
 		Member: v.self, At: stamp(v.now.UnixMilli()), Index: s.Index, Alarms: v.alarms(), Leader: v.leader, Term: v.term,
-		Lease: v.lease(), Round: v.round(), Members: v.members(), Operations: []Operation{},
+		Lease: v.lease(), Round: v.round(), Members: v.members(), Operations: []Operation{}, Backups: v.backups(),
 	}
 	for _, op := range s.RunningOperations() {
 		o.Operations = append(o.Operations, viewOperation(s, op, v.now.UnixMilli()))

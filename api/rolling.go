@@ -116,17 +116,6 @@ func patience(limit, queue string, most time.Duration) (l, q time.Duration, err 
 	return l, q, err
 }
 
-func lengthOf(field, text string, least, most time.Duration) (time.Duration, error) {
-	if text == "" {
-		return 0, nil
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil || d < least || d > most {
-		return 0, badInput("such as 10m", "%q must be a duration from %s to %s, not %.32q", field, least, most, text)
-	}
-	return d, nil
-}
-
 // What a version may be called (node/versions says it too), and a checksum.
 var (
 	tagPattern = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z._+-]{0,63}$`)

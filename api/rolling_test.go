@@ -50,11 +50,11 @@ func (w *world) say(t testing.TB, r fsm.ReportOperation) {
 	w.apply(t, r)
 }
 
-// newest is the rolling operation that was started last.
+// newest is the operation that was started last, but for handoffs.
 func (w *world) newest() fsm.Operation {
 	state, _ := w.View()
 	for i := len(state.Operations) - 1; i >= 0; i-- {
-		if o := state.Operations[i]; o.Rolling() {
+		if o := state.Operations[i]; o.Handoff == nil {
 			return o
 		}
 	}

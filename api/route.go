@@ -69,6 +69,23 @@ func (s *Server) routes() []route {
 		{post, "/cluster/restart", Operate, []string{"wait"}, true, s.postRestart, nil},
 		{post, "/cluster/upgrade", Operate, []string{"wait"}, true, s.postUpgrade, nil},
 		{post, "/cluster/rollout", Operate, []string{"wait"}, true, s.postRollout, nil},
+
+		{get, "/cluster/backups", Read, []string{"kind", "state", "repository", "member"}, false, s.getBackups, nil},
+		{get, "/cluster/backups/:id", Read, nil, false, s.getBackup, nil},
+		{post, "/cluster/backup", Operate, []string{"wait"}, true, s.postBackup, nil},
+		{post, "/cluster/backups/:id/restore", Operate, []string{"wait"}, true, s.postRestore, nil},
+		{post, "/cluster/backups/:id/verify", Operate, []string{"wait"}, true, s.postVerify, nil},
+		{post, "/cluster/backups/sweep", Operate, []string{"wait"}, true, s.postSweep, nil}, // unknown needs Admin
+		{post, "/cluster/backups/scan", Operate, []string{"wait"}, true, s.postScan, nil},
+		{patch, "/cluster/backups/:id", Operate, nil, true, s.patchBackup, nil}, // to let it go sooner needs Admin
+		{remove, "/cluster/backups/:id", Admin, nil, false, s.deleteBackup, nil},
+		{get, "/cluster/plans", Read, nil, false, s.getPlans, nil},
+		{get, "/cluster/plans/:id", Read, nil, false, s.getPlan, nil},
+		{post, "/cluster/plans", Operate, nil, true, s.postPlan, nil}, // unknown needs Admin
+		{patch, "/cluster/plans/:id", Operate, nil, true, s.patchPlan, nil},
+		{remove, "/cluster/plans/:id", Operate, nil, false, s.deletePlan, nil},
+		{post, "/cluster/plans/:id/run", Operate, []string{"wait"}, false, s.runPlan, nil},
+
 		{post, "/cluster/maintenance", Operate, nil, true, s.postMaintenance, nil},
 		{post, "/cluster/leader/transfer", Operate, nil, true, s.postTransfer, nil},
 		{remove, "/cluster/operations/:id", Operate, nil, false, s.deleteOperation, nil},

@@ -43,6 +43,22 @@ type Control interface {
 	Upgrade(ctx context.Context, r control.UpgradeRequest, key string) (uint64, error)
 	Rollout(ctx context.Context, limit, queue time.Duration, key string) (uint64, error)
 
+	// The same for operations on backups.
+	Backup(ctx context.Context, r control.BackupRequest, key string) (uint64, error)
+	Restore(ctx context.Context, r control.RestoreRequest, key string) (uint64, error)
+	Verify(ctx context.Context, r control.VerifyRequest, key string) (uint64, error)
+	Sweep(ctx context.Context, r control.SweepRequest, key string) (uint64, error)
+	Scan(ctx context.Context, r control.ScanRequest, key string) (uint64, error)
+
+	RunPlan(ctx context.Context, id, key string) (uint64, error)
+
+	// These may be repeated: they say how it is to be. It is so here once they return.
+	SetBackup(ctx context.Context, c fsm.SetBackup) error
+	ExpireBackup(ctx context.Context, id, why string) error
+	PutPlan(ctx context.Context, p fsm.Plan) (fsm.Plan, error)
+	SetPlan(ctx context.Context, id string, disabled bool) error
+	RemovePlan(ctx context.Context, id string) error
+
 	Candidates() []control.Candidate
 	LeaseReason() string
 	Doubled() uint64

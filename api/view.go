@@ -26,6 +26,8 @@ type Overview struct {
 	Round       Round       `json:"round"`
 	Members     []Member    `json:"members"`
 	Operations  []Operation `json:"operations"` // those running
+
+	Backups []BackupStanding `json:"backups"` // by repository and kind
 }
 
 // Lease is the slot lease; GET /cluster/lease adds Candidates and Past.

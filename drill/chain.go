@@ -3,10 +3,10 @@ package drill
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -45,26 +45,62 @@ func readChain(ctx context.Context, client *http.Client, url string, from, head 
 
 // headOf is the number of a node's head block.
 func headOf(ctx context.Context, client *http.Client, url string) (uint32, error) {
-	var info struct {
-		Head uint32 `json:"head_block_num"`
-	}
-	err := get(ctx, client, url+"/v1/chain/get_info", &info)
-	return info.Head, err
+	t, err := tipOf(ctx, client, url)
+	return t.Head, err
 }
 
-// Chain reads the chain of ours from the node whose head is best, from a block number on.
+// tip is where a node's chain begins and ends.
+type tip struct {
+	First        uint32 `json:"earliest_available_block_num"` // more than 1: it began with a snapshot
+	Irreversible uint32 `json:"last_irreversible_block_num"`
+	Head         uint32 `json:"head_block_num"`
+}
+
+func tipOf(ctx context.Context, client *http.Client, url string) (t tip, err error) {
+	err = get(ctx, client, url+"/v1/chain/get_info", &t)
+	return t, err
+}
+
+// Chain reads the chain of ours from the node whose head is best of those that have it, from a block number on. What Remember kept
+// is taken from there.
 func (s *Sandbox) Chain(ctx context.Context, from uint32) ([]ChainBlock, error) {
+	list, _, err := s.read(ctx, from)
+	return list, err
+}
+
+// read reads the chain, and says up to where it is irreversible.
+func (s *Sandbox) read(ctx context.Context, from uint32) ([]ChainBlock, uint32, error) {
+	var list []ChainBlock
+	if n := len(s.kept); n > 0 && s.kept[0].Num <= from && from <= s.kept[n-1].Num {
+		list = slices.Clone(s.kept[from-s.kept[0].Num:])
+		from = s.kept[n-1].Num + 1
+	}
 	var best *Member
-	var head uint32
+	var end tip
 	for _, m := range s.Members {
-		if n, err := headOf(ctx, s.http, m.NodeHTTP()); err == nil && n > head {
-			best, head = m, n
+		if t, err := tipOf(ctx, s.http, m.NodeHTTP()); err == nil && t.Head > end.Head && t.First <= from {
+			best, end = m, t
 		}
 	}
 	if best == nil {
-		return nil, errors.New("drill: no node answers")
+		return nil, 0, fmt.Errorf("drill: no node answers that has block %d", from)
 	}
-	return readChain(ctx, s.http, best.NodeHTTP(), from, head)
+	more, err := readChain(ctx, s.http, best.NodeHTTP(), from, end.Head)
+	return append(list, more...), end.Irreversible, err
+}
+
+// Remember keeps the irreversible part of the chain: a node that is restored from a snapshot has no older blocks, and the checker
+// counts them all.
+func (s *Sandbox) Remember(ctx context.Context) error {
+	list, end, err := s.read(ctx, 2) // block 1 is the genesis
+	if err != nil {
+		return err
+	}
+	if i := slices.IndexFunc(list, func(b ChainBlock) bool { return b.Num > end }); i >= 0 {
+		list = list[:i]
+	}
+	s.kept = list
+	return nil
 }
 
 // chains reads the end of each member's chain; whole is one of them. Where all must be well a node that does not answer is
@@ -73,14 +109,14 @@ func (s *Sandbox) chains(ctx context.Context, whole []ChainBlock, well bool) ([]
 	const end = 100 // blocks: a fork that lasts reaches to the head
 	chains := [][]ChainBlock{whole}
 	for _, m := range s.Members {
-		head, err := headOf(ctx, s.http, m.NodeHTTP())
+		t, err := tipOf(ctx, s.http, m.NodeHTTP())
 		if err != nil {
 			if well {
 				return nil, fmt.Errorf("the chain of %s: %w", m.ID, err)
 			}
 			continue // a node that does not run has no chain to ask for
 		}
-		c, err := readChain(ctx, s.http, m.NodeHTTP(), max(2, head-min(end, head)), head)
+		c, err := readChain(ctx, s.http, m.NodeHTTP(), max(2, t.Head-min(end, t.Head), t.First), t.Head)
 		if err != nil {
 			return nil, err
 		}

@@ -157,6 +157,7 @@ func (s *Sandbox) Show(ctx context.Context, w io.Writer, length time.Duration) e
 		fmt.Fprintf(w, "the cluster is up; %s holds the lease. Try, in another terminal:\n", o.Holder())
 		first := s.Members[0].asked()
 		fmt.Fprintf(w, "  %s status %s\n  %s handoff --wait %s\n", s.opts.Roundtable, first, s.opts.Roundtable, first)
+		fmt.Fprintf(w, "  %s backup create --wait %s\n", s.opts.Roundtable, first)
 		if n := len(s.versions); n > 0 {
 			fmt.Fprintf(w, "  %s upgrade %s --wait %s\n", s.opts.Roundtable, s.versions[n-1].tag, first)
 		}

@@ -27,7 +27,9 @@ type What int
 const (
 	Manager What = 1 << iota
 	Node
-	Both = Manager | Node
+	Workers // what stores or reads a backup; Thaw takes them for the node
+	Both    = Manager | Node
+	All     = Both | Workers
 )
 
 func (w What) String() string {
@@ -36,8 +38,12 @@ func (w What) String() string {
 		return "manager"
 	case Node:
 		return "node"
+	case Workers:
+		return "workers"
 	case Both:
 		return "manager and node"
+	case All:
+		return "all processes"
 	}
 	return "What(" + strconv.Itoa(int(w)) + ")"
 }
@@ -62,6 +68,13 @@ func (s *Sandbox) Freeze(m *Member, what What) error {
 			return err
 		}
 		pids = append(pids, pid)
+	}
+	if what&Workers != 0 {
+		_, workers, err := s.childrenOf(m)
+		if err != nil {
+			return err
+		}
+		pids = append(pids, workers...)
 	}
 	for _, pid := range pids { // all at once, as far as one can
 		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {

@@ -2,6 +2,7 @@ package drill
 
 import (
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -12,8 +13,10 @@ import (
 
 // writeConfig writes a member's config.toml. The first member founds the cluster; the others join by its gossip address.
 func (ours) writeConfig(s *Sandbox, m *Member, keyFile string) error {
-	if err := os.MkdirAll(m.Home, 0o700); err != nil {
-		return fmt.Errorf("drill: %w", err)
+	for _, dir := range []string{m.Home, s.Repository()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("drill: %w", err)
+		}
 	}
 	var first []string
 	if founder := s.Members[0]; m != founder {
@@ -54,9 +57,12 @@ crash_budget = 1000
 [raft]
 trailing_logs = 1048576 # the checker replays all of it
 
+[backup.repositories.default]
+url = %q
+
 [signer]
 %s`, !s.opts.Secure, m.ID, m.Home, m.apiBind(), m.raftBind(), m.gossipBind(), m.advertise(), list(first), s.opts.LogLevel,
-		s.Producer, s.opts.Nodeos, list(m.nodeArgs(s)), m.httpBind(), m.p2pBind(), list(m.peerAddresses(s)), signer)
+		s.Producer, s.opts.Nodeos, list(m.nodeArgs(s)), m.httpBind(), m.p2pBind(), list(m.peerAddresses(s)), (&url.URL{Scheme: "file", Path: s.Repository()}).String(), signer)
 	if err := os.WriteFile(filepath.Join(m.Home, "config.toml"), []byte(config), 0o600); err != nil {
 		return fmt.Errorf("drill: %w", err)
 	}

@@ -51,25 +51,50 @@ func (s *Sandbox) KillNode(ctx context.Context, m *Member) error {
 
 // NodePID is the process id of a manager's node.
 func (s *Sandbox) NodePID(m *Member) (int, error) {
+	nodes, others, err := s.childrenOf(m)
+	if err != nil {
+		return 0, err
+	}
+	if len(nodes) != 1 {
+		return 0, fmt.Errorf("drill: %w: %s has %d child processes that are nodes, not one (of %d)", ErrNoTarget, m.ID, len(nodes), len(nodes)+len(others))
+	}
+	return nodes[0], nil
+}
+
+// KillWorkers kills with SIGKILL what else a manager has started: what stores or reads a backup for it.
+func (s *Sandbox) KillWorkers(ctx context.Context, m *Member) error {
+	_, workers, err := s.childrenOf(m)
+	if err == nil && len(workers) == 0 {
+		err = fmt.Errorf("drill: %w: %s has no child process but its node", ErrNoTarget, m.ID)
+	}
+	for _, pid := range workers {
+		err = errors.Join(err, killPid(ctx, pid))
+	}
+	return err
+}
+
+// childrenOf are the processes that a manager has started: nodes, and others.
+func (s *Sandbox) childrenOf(m *Member) (nodes, others []int, err error) {
 	if m.process == nil {
-		return 0, fmt.Errorf("drill: %w: %s was not started", ErrNoTarget, m.ID)
+		return nil, nil, fmt.Errorf("drill: %w: %s was not started", ErrNoTarget, m.ID)
 	}
 	list, err := children(m.process.cmd.Process.Pid)
 	if err != nil {
-		return 0, err
+		return nil, nil, err
 	}
 	programs, err := s.programs(m)
 	if err != nil {
-		return 0, err
+		return nil, nil, err
 	}
-	nodes := slices.DeleteFunc(slices.Clone(list), func(pid int) bool { // a child may also be a check's script, or not be nodeos yet
+	for _, pid := range list { // a child may also be a check's script, or not be nodeos yet
 		is, err := os.Stat(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
-		return err != nil || !slices.ContainsFunc(programs, func(p os.FileInfo) bool { return os.SameFile(p, is) })
-	})
-	if len(nodes) != 1 {
-		return 0, fmt.Errorf("drill: %w: %s has %d child processes that are nodes, not one (of %d)", ErrNoTarget, m.ID, len(nodes), len(list))
+		if err == nil && slices.ContainsFunc(programs, func(p os.FileInfo) bool { return os.SameFile(p, is) }) {
+			nodes = append(nodes, pid)
+		} else {
+			others = append(others, pid)
+		}
 	}
-	return nodes[0], nil
+	return nodes, others, nil
 }
 
 // programs are the binaries that a member's node may be.

@@ -16,7 +16,7 @@ import (
 func programs(t *testing.T, names ...string) string {
 	t.Helper()
 	dir := t.TempDir()
-	args := []string{"build", "-o", dir + "/"}
+	args := []string{"build", "-ldflags", "-s -w", "-o", dir + "/"}
 	for _, name := range names {
 		args = append(args, "roundtable/cmd/"+name)
 	}

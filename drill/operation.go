@@ -31,13 +31,13 @@ func (s *Sandbox) Operation(ctx context.Context, ask *Member, id string) (o api.
 	return o, err
 }
 
-// operate asks a member for an operation and waits until it is done.
-func (s *Sandbox) operate(ctx context.Context, ask *Member, path, body string) error {
+// operate asks a member for an operation, waits until it is done, and returns its id.
+func (s *Sandbox) operate(ctx context.Context, ask *Member, path, body string) (string, error) {
 	id, err := s.Begin(ctx, ask, path, body)
 	if err != nil {
-		return err
+		return "", err
 	}
-	return poll(ctx, 20*time.Millisecond, func(ctx context.Context) error {
+	return id, poll(ctx, 20*time.Millisecond, func(ctx context.Context) error {
 		o, err := s.Operation(ctx, ask, id)
 		switch {
 		case err != nil:
@@ -51,8 +51,22 @@ func (s *Sandbox) operate(ctx context.Context, ask *Member, path, body string) e
 	})
 }
 
-// turn is a rolling operation: all nodes, one after the other. It wants each of them started anew, and no manager.
+// turn is a rolling operation: all nodes, one after the other. It wants each of them started anew.
 func (d *drill) turn(ctx context.Context, what, path, body string) (Event, error) {
+	return d.operation(ctx, what, time.Duration(len(d.Members))*turnTime, func(ctx context.Context, _ View, _ *Event) error {
+		_, err := d.operate(ctx, d.Members[d.rand.IntN(len(d.Members))], path, body)
+		return err
+	}, func(_ View, m *Member, kept bool) error {
+		if kept {
+			return fmt.Errorf("it is done, and the node of %s is the one from before", m.ID)
+		}
+		return nil
+	})
+}
+
+// operation does something within a limit, to which the gap between our windows comes, since nothing is stopped near one. It may end no
+// manager; node judges what became of each member's node.
+func (d *drill) operation(ctx context.Context, what string, limit time.Duration, do func(context.Context, View, *Event) error, node func(v View, m *Member, kept bool) error) (Event, error) {
 	e := Event{What: what}
 	v, err := d.look(ctx)
 	if err != nil {
@@ -65,15 +79,14 @@ func (d *drill) turn(ctx context.Context, what, path, body string) (Event, error
 	if err != nil {
 		return e, err
 	}
-	limit := time.Duration(len(d.Members)) * turnTime
 	if d.gapped() {
-		limit += 2 * time.Duration(d.round()) * 500 * time.Millisecond // the handoff waits for the gap
+		limit += 2 * time.Duration(d.round()) * 500 * time.Millisecond
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	e.From, e.At = v.Holder, time.Now()
 	e.FirstSlot = slotAt(e.At)
-	if err := d.operate(ctx, d.Members[d.rand.IntN(len(d.Members))], path, body); err != nil {
+	if err := do(ctx, v, &e); err != nil {
 		return e, err
 	}
 	e.Took = time.Since(e.At)
@@ -82,11 +95,11 @@ func (d *drill) turn(ctx context.Context, what, path, body string) (Event, error
 		return e, err
 	}
 	for i, m := range d.Members {
-		switch {
-		case now[i].node == before[i].node:
-			return e, fmt.Errorf("it is done, and the node of %s is the one from before, pid %d", m.ID, now[i].node)
-		case now[i].manager != before[i].manager:
+		if now[i].manager != before[i].manager {
 			return e, fmt.Errorf("the manager of %s ended meanwhile", m.ID)
+		}
+		if err := node(v, m, now[i].node == before[i].node); err != nil {
+			return e, err
 		}
 	}
 	return e, nil

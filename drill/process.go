@@ -174,23 +174,37 @@ func poll(ctx context.Context, every time.Duration, f func(context.Context) erro
 
 var ports struct {
 	sync.Mutex
-	given map[int]bool
+	given map[int]*os.File // each locked for as long as this process lives
 }
 
-// freePort finds a TCP and UDP port of loopback that nobody listens on and that was not given out before. It looks below
-// the range from which the kernel takes the ports of outgoing connections: one of those would be taken again by chance.
+// freePort finds a TCP and UDP port of loopback that nobody listens on and that was not given out before, to this process or another one that lives:
+// a member that was killed listens nowhere, and wants its port again. It looks below the range from which the kernel takes the ports of
+// outgoing connections: one of those would be taken again by chance.
 func freePort() (int, error) {
 	ports.Lock()
 	defer ports.Unlock()
 	if ports.given == nil {
-		ports.given = map[int]bool{}
+		ports.given = map[int]*os.File{}
+	}
+	dir := filepath.Join(os.TempDir(), "roundtable-ports")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return 0, fmt.Errorf("drill: %w", err)
 	}
 	for range 1000 {
 		port := 12000 + rand.IntN(20000)
-		if ports.given[port] || !listens("tcp", "127.0.0.1", port) || !listens("udp", "127.0.0.1", port) {
+		if ports.given[port] != nil {
 			continue
 		}
-		ports.given[port] = true
+		file, err := os.OpenFile(filepath.Join(dir, strconv.Itoa(port)), os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			return 0, fmt.Errorf("drill: %w", err)
+		}
+		locked := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil //nolint:gosec // G115: a file descriptor
+		if !locked || !listens("tcp", "127.0.0.1", port) || !listens("udp", "127.0.0.1", port) {
+			_ = file.Close()
+			continue
+		}
+		ports.given[port] = file
 		return port, nil
 	}
 	return 0, errors.New("drill: no free port on loopback")

@@ -48,11 +48,12 @@ type Sandbox struct {
 	opts     Options
 	system   system
 	http     *http.Client
-	network  network   // nil without Options.Wire, and while nothing runs
-	rest     *rest     // nil where all slots are ours
-	versions []version // beside genesis; none without Options.Versions
-	signing  bool      // the signers are served
-	secure   *secure   // nil without Options.Secure
+	network  network      // nil without Options.Wire, and while nothing runs
+	rest     *rest        // nil where all slots are ours
+	versions []version    // beside genesis; none without Options.Versions
+	signing  bool         // the signers are served
+	secure   *secure      // nil without Options.Secure
+	kept     []ChainBlock // of the chain, from block 2 on: Remember
 }
 
 // Member is one manager of a sandbox.
@@ -197,6 +198,9 @@ func (s *Sandbox) writeGenesis(key string) error {
 
 // Ledgers is the pattern of the nodes' ledgers.
 func (s *Sandbox) Ledgers() string { return filepath.Join(s.Dir, "*", ledgerFile) }
+
+// Repository is the folder of the members' repository, named "default".
+func (s *Sandbox) Repository() string { return filepath.Join(s.Dir, "backups") }
 
 // Start starts every manager; Settle waits until production runs.
 func (s *Sandbox) Start() error {

@@ -41,6 +41,8 @@ var scenarios = []scenario{
 	{name: "rolling-restart", says: "restart every member, one after the other, each holder after a handoff", act: (*drill).rolling, planned: true, free: true},
 	{name: "restart", says: "restart every node by one rolling operation", act: (*drill).restart, planned: true, free: true, ours: noOperations},
 	{name: "upgrade", says: "bring every node to another version, and back in the next run, by one rolling operation", needs: versions, act: (*drill).upgrade, planned: true, free: true, ours: noOperations},
+	{name: "backup", says: "have a standby make a backup of each kind: a chain snapshot, and the data of a node that is stopped for it", act: (*drill).backup, harmless: true, planned: true, free: true, ours: noOperations},
+	{name: "restore", says: "have a backup of one kind made, and restored to a standby's node", act: (*drill).restore, harmless: true, planned: true, free: true, ours: noOperations},
 	harmless(on("load", "keep every core busy; see --length", busy, (*drill).holder)),
 	{name: "mix", says: "faults of all kinds on any member, also two at once, also during a handoff", needs: needsOf(faults), act: (*drill).mix},
 }

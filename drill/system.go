@@ -135,5 +135,6 @@ func (s *Sandbox) votes(ctx context.Context, ask string) error {
 }
 
 func (ours) handoff(ctx context.Context, s *Sandbox, ask *Member, to string) error {
-	return s.operate(ctx, ask, "/cluster/handoff", fmt.Sprintf(`{"to":%q,"when":"safe"}`, to))
+	_, err := s.operate(ctx, ask, "/cluster/handoff", fmt.Sprintf(`{"to":%q,"when":"safe"}`, to))
+	return err
 }

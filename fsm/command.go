@@ -10,7 +10,7 @@ import (
 // EntryVersion is the highest entry version that this program understands. An entry is written with the lowest version that
 // knows all of it (Needs), and nothing above version 1 is proposed before every member understands it, so that programs of
 // two versions share one log for as long as nobody uses what is new (docs/decisions/0008).
-const EntryVersion = 3
+const EntryVersion = 4
 
 // Bounds of what a proposer may put into the log, so that the state stays small whatever is asked for.
 const (
@@ -72,6 +72,14 @@ var kinds = map[string]struct {
 	ReportOperation{}.Kind():  {decoder[ReportOperation], 3},
 	CancelOperation{}.Kind():  {decoder[CancelOperation], 3},
 	PutHome{}.Kind():          {decoder[PutHome], 3},
+	PutBackup{}.Kind():        {decoder[PutBackup], 4},
+	SetBackup{}.Kind():        {decoder[SetBackup], 4},
+	ExpireBackup{}.Kind():     {decoder[ExpireBackup], 4},
+	DropBackup{}.Kind():       {decoder[DropBackup], 4},
+	PutPlan{}.Kind():          {decoder[PutPlan], 4},
+	SetPlan{}.Kind():          {decoder[SetPlan], 4},
+	RemovePlan{}.Kind():       {decoder[RemovePlan], 4},
+	FirePlan{}.Kind():         {decoder[FirePlan], 4},
 }
 
 func decoder[C Command](b []byte) (Command, error) {

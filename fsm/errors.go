@@ -47,6 +47,11 @@ var (
 	ErrEnded       = &Refusal{"operation.ended", "the operation has ended", ""}
 	ErrDeadline    = &Refusal{"operation.deadline", "the step's deadline is not right for this", ""}
 	ErrHandoff     = &Refusal{"handoff.refused", "the handoff cannot be done", ""}
+	ErrBackup      = &Refusal{"backup.invalid", "the backup is not fit for this", "look at it: roundtable backup show"}
+	ErrNoBackup    = &Refusal{"backup.unknown", "no such backup", "list them with: roundtable backup list"}
+	ErrCatalogue   = &Refusal{"backup.full", "the catalogue is full", "let some expire, and sweep: roundtable backup rm, roundtable backup sweep"}
+	ErrPlan        = &Refusal{"plan.invalid", "the plan cannot be so", ""}
+	ErrNoPlan      = &Refusal{"plan.unknown", "no such plan", "list them with: roundtable plan list"}
 	ErrRound       = &Refusal{"round.invalid", "the round record is not valid", ""}
 	ErrRemoved     = &Refusal{"member.removed", "the member was removed by an operator", "invite it again: roundtable member add"}
 	ErrToken       = &Refusal{"token.invalid", "the token is not valid", ""}

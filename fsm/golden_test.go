@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -23,7 +25,7 @@ var rewrite = flag.Bool("rewrite", false, "write the golden files anew; review t
 // or the refusal.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) < 21 {
+	if err != nil || len(files) < 25 {
 		t.Fatalf("%d scenarios, %v", len(files), err)
 	}
 	for _, file := range files {
@@ -105,9 +107,9 @@ func golden(t *testing.T, line string, index uint64) Entry {
 	return e
 }
 
-// rolledOn says how far a rolling operation is, "" for another one.
+// rolledOn says how far a rolling operation is, or one on a backup; "" for another one.
 func rolledOn(o Operation) string {
-	if !o.Rolling() {
+	if !o.stepped() {
 		return ""
 	}
 	var text strings.Builder
@@ -120,6 +122,12 @@ func rolledOn(o Operation) string {
 		default:
 			fmt.Fprintf(&text, "; %s %d %% %s", p.Member, p.Percent, p.Text)
 		}
+	}
+	if o.Task != nil {
+		if o.Task.Cancel {
+			text.WriteString("; being canceled")
+		}
+		return text.String()
 	}
 	for _, list := range []struct {
 		name string
@@ -180,9 +188,14 @@ func changes(before, after *State, result Result) (lines []string) {
 	}
 	for _, id := range after.MemberIDs() {
 		if h := after.Homes[id]; h != before.Homes[id] {
-			say("home    %s is to run %q %q, runs %q %q, offers %q, refuses %q", id, h.Tag, h.Config, h.Runs.Tag, h.Runs.Config, h.Runs.Offers, h.Refused)
+			restored := ""
+			if h.Restored != 0 {
+				restored = fmt.Sprint(", restored at ", h.Restored)
+			}
+			say("home    %s is to run %q %q, runs %q %q, offers %q, refuses %q%s", id, h.Tag, h.Config, h.Runs.Tag, h.Runs.Config, h.Runs.Offers, h.Refused, restored)
 		}
 	}
+	lines = append(lines, catalogueChanges(before, after)...)
 	if c := after.Cluster; c.Overlay != before.Cluster.Overlay || (c.Proven == nil) != (before.Cluster.Proven == nil) {
 		say("overlay %q, proved %v", c.Overlay, c.Proven == nil)
 	}
@@ -194,6 +207,40 @@ func changes(before, after *State, result Result) (lines []string) {
 	}
 	if lines == nil {
 		say("nothing changed")
+	}
+	return lines
+}
+
+// catalogueChanges describes what an entry did to the backups and the plans.
+func catalogueChanges(before, after *State) (lines []string) {
+	say := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	for _, id := range slices.Sorted(maps.Keys(after.Backups)) {
+		b := after.Backups[id]
+		if b == before.Backups[id] {
+			continue
+		}
+		text := fmt.Sprintf("%s of %s in %s", b.Copies, b.Member, b.Repository)
+		if b.Of.Head != 0 {
+			text += fmt.Sprintf(", blocks %d to %d", b.Of.First, b.Of.Head)
+		}
+		if b.Expires != 0 {
+			text += fmt.Sprintf(", expires at %d", b.Expires)
+		}
+		if b.Verified != 0 {
+			text += fmt.Sprintf(", verified at %d", b.Verified)
+		}
+		if b.Suspect {
+			text += ", suspect"
+		}
+		say("backup  %s is %s: %s%s", id, b.State, text, because(b.Fault))
+	}
+	for _, d := range after.Dropped[min(len(before.Dropped), len(after.Dropped)):] {
+		say("dropped %s of %s", d.ID, d.Repository)
+	}
+	for _, id := range slices.Sorted(maps.Keys(after.Plans)) {
+		if p := after.Plans[id]; fmt.Sprint(p) != fmt.Sprint(before.Plans[id]) {
+			say("plan    %s is due at %d, block %d, try %d, disabled %v; fired %d times, skipped %d", id, p.Due, p.DueBlock, p.Try, p.Disabled, p.Count, p.Skipped)
+		}
 	}
 	return lines
 }

@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"maps"
 	"slices"
 )
 
@@ -11,6 +10,8 @@ type Home struct {
 	Config  string `json:"config,omitempty"`  // hash of the configuration it is to run; "": what is there
 	Runs    Runs   `json:"runs,omitzero"`     // as the member said
 	Refused string `json:"refused,omitempty"` // hash of a configuration that failed there
+
+	Restored int64 `json:"restored,omitempty"` // Unix ms, when its node's data was last to be replaced by a backup; version 4
 }
 
 // Runs is what a member says of its node.
@@ -43,7 +44,7 @@ func (c PutHome) apply(s *State, _ Entry) error {
 	}
 	h := s.Homes[c.Member]
 	h.Runs = c.Runs
-	s.Homes = withHome(s.Homes, c.Member, h)
+	s.Homes = withKey(s.Homes, c.Member, h)
 	return nil
 }
 
@@ -58,7 +59,7 @@ func (s *State) want(kind string, step Step, r *Roll) {
 			continue
 		}
 		h := s.Homes[p.Member]
-		r.Before = withHome(r.Before, p.Member, h)
+		r.Before = withKey(r.Before, p.Member, h)
 		switch kind {
 		case KindUpgrade:
 			h.Tag = r.Upgrade.Tag
@@ -67,7 +68,7 @@ func (s *State) want(kind string, step Step, r *Roll) {
 				h.Refused = "" // somebody wants it tried again
 			}
 		}
-		s.Homes = withHome(s.Homes, p.Member, h)
+		s.Homes = withKey(s.Homes, p.Member, h)
 	}
 }
 
@@ -80,7 +81,7 @@ func (s *State) unwant(member, kind string, r Roll) {
 	case KindRollout:
 		h.Config, h.Refused = first(before.Config, before.Runs.Config), r.Configs[member]
 	}
-	s.Homes = withHome(s.Homes, member, h)
+	s.Homes = withKey(s.Homes, member, h)
 }
 
 // endHomes puts right what an operation that ends leaves behind: who was begun and is not through is to run again what it ran
@@ -111,22 +112,29 @@ func (s *State) endHomes(e Entry, o Operation) {
 }
 
 // forget takes a member that is gone out of what is to be run, and out of the operations that run: it has no part in a step any more,
-// but for one that stopped its node, which failed with it.
+// but for one that stopped its node or is on a backup, which failed with it.
 func (s *State) forget(e Entry, id string) {
 	s.Homes = without(s.Homes, id)
 	for i, o := range s.Operations {
-		if o.Outcome != Running || !o.Rolling() {
+		if o.Outcome != Running || !o.stepped() {
 			continue
 		}
-		r := *o.Roll
-		r.Members, r.Done, r.Undone = but(r.Members, id), but(r.Done, id), but(r.Undone, id)
-		r.Before, r.Configs = without(r.Before, id), without(r.Configs, id)
-		o.Roll, o.Steps = &r, slices.Clone(o.Steps)
+		if o.Roll != nil {
+			r := *o.Roll
+			r.Members, r.Done, r.Undone = but(r.Members, id), but(r.Done, id), but(r.Undone, id)
+			r.Before, r.Configs = without(r.Before, id), without(r.Configs, id)
+			o.Roll = &r
+		} else {
+			t := *o.Task
+			t.Avoid = but(t.Avoid, id)
+			o.Task = &t
+		}
+		o.Steps = slices.Clone(o.Steps)
 		last := &o.Steps[len(o.Steps)-1]
 		last.Parts = slices.Clone(last.Parts)
 		switch at := slices.IndexFunc(last.Parts, func(p Part) bool { return p.Member == id && p.Ended == 0 }); {
 		case at < 0:
-		case working(last.Name):
+		case working(last.Name) || o.Task != nil:
 			last.Parts[at].Ended, last.Parts[at].Fault = max(e.At, 1), "it is no member any more"
 		default:
 			last.Parts = slices.Delete(last.Parts, at, at+1)
@@ -141,11 +149,4 @@ func first(a, b string) string {
 		return a
 	}
 	return b
-}
-
-func withHome(homes map[string]Home, member string, h Home) map[string]Home {
-	next := make(map[string]Home, len(homes)+1)
-	maps.Copy(next, homes)
-	next[member] = h
-	return next
 }

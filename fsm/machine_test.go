@@ -21,6 +21,7 @@ type machine struct {
 	over     map[uint64]bool       // epochs that were released
 	log      []Entry
 	answers  map[string]Result // first answer by idempotency key
+	fires    map[string]uint64 // plan and when it was due -> the entry that it fired by
 	lastKeys []string
 	seen     []published
 }
@@ -99,6 +100,7 @@ var allKinds = []string{
 	"token", "token gone", "invite", "admit", "patch", "leader",
 	"start", "advance", "advance", "hand", "hand", "finish", "expire",
 	"roll", "turn", "turn", "turn", "turn", "report", "report", "report", "end", "cancel", "home", "overlay", "within",
+	"task", "task", "catalogue", "plan", "fire",
 }
 
 // draw makes up a command.
@@ -192,6 +194,14 @@ func (m *machine) draw(t *rapid.T) Command {
 		return PutHome{id, Runs{Tag: rapid.SampledFrom(tags).Draw(t, "tag"), Config: rapid.SampledFrom(tags).Draw(t, "config"), Offers: rapid.SampledFrom(tags).Draw(t, "offers")}}
 	case "overlay":
 		return PatchCluster{Overlay: ptr(rapid.SampledFrom(tags).Draw(t, "overlay")), TakeOver: rapid.SampledFrom([]*bool{nil, ptr(true), ptr(false)}).Draw(t, "take over")}
+	case "task":
+		return m.drawTask(t)
+	case "catalogue":
+		return m.drawCatalogue(t)
+	case "plan":
+		return m.drawPlan(t)
+	case "fire":
+		return m.drawFire(t)
 	case "within":
 		return child(m.drawRolling(t).ID, id, deadline)
 	case "advance":
@@ -272,6 +282,7 @@ func (m *machine) apply(t failer, e Entry) {
 		t.Fatalf("the release of epoch %d was not final: %+v", next.Lease.Epoch, next.Lease)
 	}
 	m.rolling(t, before, next, e, result)
+	m.backups(t, before, next, e, result)
 	if len(next.History) > maxHistory || len(next.Past) > maxPast || len(next.Operations) > maxOperations+maxRunning || len(next.Requests) > maxRequests ||
 		len(next.Round.Windows) > maxWindows || len(next.Members) > maxMembers || len(next.Tokens) > maxTokens || len(next.Invites) > maxInvites || !ordered(next) {
 		t.Fatalf("a bound is broken: %s", now)
@@ -355,7 +366,7 @@ func (m *machine) account(t failer, before, after *State, c Command) {
 }
 
 func newMachine(s *State, kinds []string) *machine {
-	m := &machine{live: s, replica: s, kinds: kinds, rig: map[string]int{}, signs: map[chain.Slot]uint64{}, over: map[uint64]bool{}, answers: map[string]Result{}}
+	m := &machine{live: s, replica: s, kinds: kinds, rig: map[string]int{}, signs: map[chain.Slot]uint64{}, over: map[uint64]bool{}, answers: map[string]Result{}, fires: map[string]uint64{}}
 	for _, l := range append([]Lease{s.Lease}, s.Past...) {
 		for slot := l.First; l.Epoch > 0 && slot <= l.Last; slot++ {
 			m.signs[slot] = l.Epoch

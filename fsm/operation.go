@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Operation is a piece of long work that must survive any crash: a handoff, or a rolling one (rolling.go).
+// Operation is a piece of long work that must survive any crash: a handoff, a rolling one (rolling.go), or one on a backup (task.go).
 // Its current step names who must do it and until when. That member does it and proposes the outcome; when the deadline
 // passes the leader expires it. So a half-finished operation never blocks the next one.
 type Operation struct {
@@ -13,7 +13,8 @@ type Operation struct {
 	Kind     string   `json:"kind"`
 	Handoff  *Handoff `json:"handoff,omitempty"`
 	Roll     *Roll    `json:"roll,omitempty"`   // of a rolling operation; version 3
-	Parent   uint64   `json:"parent,omitempty"` // of a handoff that belongs to a rolling operation; version 3
+	Task     *Task    `json:"task,omitempty"`   // of an operation on a backup (task.go); version 4
+	Parent   uint64   `json:"parent,omitempty"` // of a handoff that belongs to an operation that stops a node; version 3
 	By       string   `json:"by"`               // the member that took the request
 	Actor    string   `json:"actor,omitempty"`  // on whose behalf
 	Started  int64    `json:"started"`          // Unix ms
@@ -82,7 +83,7 @@ func (o Operation) Current() Step {
 // Disruptive reports whether the operation moves or may stop production: one at a time, but for a handoff that belongs to a
 // rolling one.
 func (o Operation) Disruptive() bool {
-	return o.Kind == KindHandoff || o.Rolling() && disruptive(o.Kind, o.Current().Name)
+	return o.Kind == KindHandoff || o.Rolling() && disruptive(o.Kind, o.Current().Name) || o.Task != nil && working(o.Current().Name)
 }
 
 // Operation finds an operation by its id.
@@ -121,7 +122,8 @@ type StartOperation struct {
 	Name     string   `json:"name"` // the operation's kind
 	Handoff  *Handoff `json:"handoff,omitempty"`
 	Roll     *Roll    `json:"roll,omitempty"`   // version 3
-	Parent   uint64   `json:"parent,omitempty"` // a handoff's: the rolling operation that it belongs to; version 3
+	Parent   uint64   `json:"parent,omitempty"` // a handoff's: the operation that stops a node and that it belongs to; version 3
+	Task     *Task    `json:"task,omitempty"`   // version 4
 	Queue    bool     `json:"queue,omitempty"`  // wait for the one before it, until Deadline, instead of a refusal; version 3
 	Deadline int64    `json:"deadline"`         // of the first step, Unix ms
 }
@@ -164,22 +166,38 @@ func (FinishOperation) Kind() string { return "operation.finish" }
 // Kind names the entry.
 func (ExpireOperation) Kind() string { return "operation.expire" }
 
-func (c StartOperation) needs() uint32 { return sinceIf(3, c.Roll != nil || c.Parent != 0 || c.Queue) }
+func (c StartOperation) needs() uint32 {
+	return max(sinceIf(3, c.Roll != nil || c.Parent != 0 || c.Queue), sinceIf(4, c.Task != nil))
+}
 
 func (c FinishOperation) needs() uint32 { return sinceIf(3, c.Number != 0) }
 
 func (c ExpireOperation) needs() uint32 { return sinceIf(3, c.Number != 0) }
 
-func (c StartOperation) apply(s *State, e Entry) error {
+func (c StartOperation) apply(s *State, e Entry) error { return c.start(s, e, "") }
+
+// start starts it, for a plan where one fires it.
+func (c StartOperation) start(s *State, e Entry, plan string) error {
 	o := Operation{ID: e.Index, Kind: c.Name, Parent: c.Parent, By: e.By, Actor: clip(e.Actor), Started: e.At, Outcome: Running, Deadline: c.Deadline}
-	if turns[c.Name] != nil && c.Roll != nil && c.Handoff == nil && c.Parent == 0 {
+	if taskTurns[c.Name] != nil && c.Task != nil && c.Roll == nil && c.Handoff == nil && c.Parent == 0 {
+		if c.Task.Plan != plan {
+			return ErrAsked.with("a %s of a plan is started by %s", c.Name, FirePlan{}.Kind())
+		}
+		if err := s.startTask(c, e, &o); err != nil {
+			return err
+		}
+		s.Operations = appendOperation(s.Operations, o)
+		s.note(e, "operation.started", o.Task.Member, "%s %d in %s", o.Kind, o.ID, o.Task.Repository)
+		return nil
+	}
+	if turns[c.Name] != nil && c.Roll != nil && c.Task == nil && c.Handoff == nil && c.Parent == 0 {
 		if err := s.startRolling(c, e, &o); err != nil {
 			return err
 		}
 	}
 	running := s.RunningOperations()
 	for _, r := range running {
-		if r.Disruptive() && o.Disruptive() && (r.ID != o.Parent || !r.Rolling()) {
+		if r.Disruptive() && o.Disruptive() && (r.ID != o.Parent || r.Handoff != nil) {
 			return ErrBusy.with("%s %d, at step %q", r.Kind, r.ID, r.Current().Name)
 		}
 	}
@@ -203,15 +221,18 @@ func (c StartOperation) apply(s *State, e Entry) error {
 	if err := mayLast(e, c.Deadline); err != nil {
 		return err
 	}
-	if c.Name != KindHandoff || c.Handoff == nil || c.Roll != nil || c.Queue {
+	if c.Name != KindHandoff || c.Handoff == nil || c.Roll != nil || c.Task != nil || c.Queue {
 		return ErrOperation.with("kind %q is not known", c.Name)
 	}
-	if p, _ := s.Operation(c.Parent); c.Parent != 0 && (!p.Rolling() || !p.Disruptive()) {
+	if p, _ := s.Operation(c.Parent); c.Parent != 0 && (p.Handoff != nil || !p.Disruptive()) {
 		return ErrEnded.with("operation %d, which the handoff would belong to, stops no nodes", c.Parent)
 	}
 	h := *c.Handoff
 	if _, stopped := s.Working(h.To); stopped {
 		return ErrHandoff.with("the node of %q is being restarted", h.To)
+	}
+	if other, ok := s.Halted(h.To); ok && other.Task != nil { // version 3 did not refuse it for others
+		return ErrHandoff.with("the node of %q writes a chain snapshot and stands still meanwhile: %s %d", h.To, other.Kind, other.ID)
 	}
 	target, ok := s.Members[h.To]
 	switch {
@@ -239,7 +260,7 @@ func (c AdvanceOperation) apply(s *State, e Entry) error {
 	if !ok {
 		return ErrOperation.with("%d", c.ID)
 	}
-	if next, ok := handoffSteps[c.From]; !ok || next != c.To || o.Rolling() {
+	if next, ok := handoffSteps[c.From]; !ok || next != c.To || o.stepped() {
 		return ErrStep.with("%q does not follow %q", c.To, c.From)
 	}
 	if o.Handoff != nil && c.From != StepStart && s.Lease.Epoch != o.Handoff.Epoch {
@@ -269,6 +290,10 @@ func (c FinishOperation) apply(s *State, e Entry) error {
 		if err := s.mayFinish(o, c); err != nil {
 			return err
 		}
+	case o.Task != nil:
+		if err := s.mayFinishTask(o, c); err != nil {
+			return err
+		}
 	case c.Outcome == Done && c.Step != StepVerify:
 		return ErrStep.with("a handoff is done at step %q, not at %q", StepVerify, c.Step)
 	}
@@ -283,7 +308,7 @@ func (c ExpireOperation) apply(s *State, e Entry) error {
 	if c.Step == "" {
 		return ErrStep.with("an expiry needs the step it is for")
 	}
-	if o.Rolling() && c.Number != o.Number() {
+	if o.stepped() && c.Number != o.Number() {
 		return ErrStep.with("operation %d is at step %d, not %d", c.ID, o.Number(), c.Number)
 	}
 	if o.Outcome == Running && e.At <= o.Deadline {
@@ -324,6 +349,10 @@ func (s *State) endOperation(e Entry, id uint64, step string, outcome Outcome, r
 	}
 	if o.Rolling() {
 		s.endHomes(e, o)
+	}
+	if o.Task != nil {
+		subject = o.Task.Member
+		s.endTask(e, o)
 	}
 	s.note(e, "operation."+string(outcome), subject, "%s %d%s", o.Kind, id, because(reason))
 	return nil

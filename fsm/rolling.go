@@ -151,7 +151,7 @@ func (s Step) Part(member string) (Part, bool) {
 // working reports whether a step stops nodes.
 func working(step string) bool {
 	switch step {
-	case StepRestart, StepSwitch, StepUndo, StepFork:
+	case StepRestart, StepSwitch, StepUndo, StepFork, StepCopy, StepReplace:
 		return true
 	}
 	return false
@@ -160,10 +160,20 @@ func working(step string) bool {
 // fails reports whether the step's members did not do it: one has failed, or its deadline passed before all ended.
 func (s Step) fails() bool { return s.Faults() != "" || !s.Over() }
 
-// Working finds the rolling operation whose current step may have a member's node stopped now.
+// Working finds the operation whose current step may have a member's node stopped now.
 func (s *State) Working(member string) (Operation, bool) {
 	for _, o := range s.Operations {
 		if p, ok := o.Current().Part(member); ok && o.Outcome == Running && working(o.Current().Name) && p.Ended == 0 {
+			return o, true
+		}
+	}
+	return Operation{}, false
+}
+
+// Halted finds the operation that has a member's nodeos write a chain snapshot: it stands still meanwhile.
+func (s *State) Halted(member string) (Operation, bool) {
+	for _, o := range s.RunningOperations() {
+		if p, ok := o.Current().Part(member); ok && o.Current().Name == StepSnapshot && p.Ended == 0 {
 			return o, true
 		}
 	}

@@ -12,6 +12,9 @@ type ReportOperation struct {
 	Text        string `json:"text,omitempty"`
 	Ended       bool   `json:"ended,omitempty"`
 	Fault       string `json:"fault,omitempty"` // only of one that ended
+
+	Stored  *Stored `json:"stored,omitempty"`  // of the end of StepStore: what the backup holds; version 4
+	Damaged bool    `json:"damaged,omitempty"` // the fault is that the backup is not whole; version 4
 }
 
 // CancelOperation ends a rolling operation at once where no node is stopped, else after the member at work. It is refused where the
@@ -27,6 +30,8 @@ func (ReportOperation) Kind() string { return "operation.report" }
 // Kind names the entry.
 func (CancelOperation) Kind() string { return "operation.cancel" }
 
+func (c ReportOperation) needs() uint32 { return sinceIf(4, c.Stored != nil || c.Damaged) }
+
 func (c ReportOperation) clipped() Command {
 	c.Text, c.Fault = cut(c.Text, maxSaid), clip(c.Fault)
 	return c
@@ -41,7 +46,7 @@ func (c ReportOperation) apply(s *State, e Entry) error {
 	if c.Number == 0 {
 		return ErrStep.with("which step it is for is not said")
 	}
-	o, err := s.rolling(c.ID, c.Number)
+	o, err := s.stepped(c.ID, c.Number)
 	if err != nil {
 		return err
 	}
@@ -55,6 +60,13 @@ func (c ReportOperation) apply(s *State, e Entry) error {
 		return ErrIncarnation.with("%q has another incarnation now", c.Member)
 	case c.Percent < 0 || c.Percent > 100 || c.Fault != "" && !c.Ended:
 		return ErrStep.with("a part is 0 to 100 %% done, and has no fault before it ends")
+	}
+	if o.Task != nil {
+		if err := s.reportTask(o, c, e); err != nil {
+			return err
+		}
+	} else if c.Stored != nil || c.Damaged {
+		return ErrStep.with("operation %d is not on a backup", c.ID)
 	}
 	part.Percent, part.Text = c.Percent, cut(c.Text, maxSaid)
 	if c.Ended {
@@ -72,23 +84,26 @@ func (c ReportOperation) apply(s *State, e Entry) error {
 // report books a part of the current step. Where that is over the leader has a little time to go on; whatever the clock of the member
 // says, that is never less than it had, nor much more.
 func (o *Operation) report(part Part, at int64) {
-	r, step := *o.Roll, o.Current()
+	step := o.Current()
 	was := step.Over()
 	step.Parts = slices.Clone(step.Parts)
 	step.Parts[slices.IndexFunc(step.Parts, func(p Part) bool { return p.Member == part.Member })] = part
 	o.Steps = slices.Clone(o.Steps)
 	o.Steps[len(o.Steps)-1] = step
-	if part.Ended != 0 && part.Fault == "" {
-		r.through(step.Name, part.Member)
-	}
 	if !was && step.Over() {
 		more := int64(PlanTime)
-		if !disruptive(o.Kind, step.Name) {
+		if !o.Disruptive() {
 			more = MaxStep // it may have to wait for another one
 		}
 		o.Deadline = min(max(o.Deadline, at+more), o.Deadline+more)
 	}
-	o.Roll = &r
+	if o.Roll != nil {
+		r := *o.Roll
+		if part.Ended != 0 && part.Fault == "" {
+			r.through(step.Name, part.Member)
+		}
+		o.Roll = &r
+	}
 }
 
 // through books a member whose part of a step ended well.
@@ -133,9 +148,12 @@ func (s *State) mayFinish(o Operation, c FinishOperation) error {
 }
 
 func (c CancelOperation) apply(s *State, e Entry) error {
-	o, err := s.rolling(c.ID, 0)
+	o, err := s.stepped(c.ID, 0)
 	if err != nil {
 		return err
+	}
+	if o.Task != nil {
+		return s.cancelTask(o, c, e)
 	}
 	step := o.Current()
 	switch {

@@ -9,12 +9,12 @@ import (
 )
 
 // maxRunning bounds the operations that have not ended: those of each kind that wait, the upgrade that is prepared or waits for its
-// trigger, the one at work, and its handoff.
-const maxRunning = 3*maxQueued + 3
+// trigger, the one at work, and its handoff; and those on backups.
+const maxRunning = 3*maxQueued + 3 + maxTasks
 
 var tags = []string{"", "v1.0.0", "v2.0.0", "v3.0.0"}
 
-// midway are states in the middle of rolling operations.
+// midway are states in the middle of operations.
 var midway = []func(testing.TB) *State{
 	on(restart(), "restart b"),
 	then(on(restart(), "restart b", "ok b", "hand"), func(t testing.TB, s *State) *State { s, _ = handingOver(t, s, "b"); return s }),
@@ -28,14 +28,18 @@ var midway = []func(testing.TB) *State{
 	overlaid("restart b", "ok b", "restart c", "bad c x"),
 	then(on(restart("b")), with(queued(restart("c")), upgrade())),
 	then(on(upgrade(), "stage a b c"), with(queued(upgrade()), rollout())),
+	then(on(makes("b1"), "prepare b", "ok b", "copy b"), with(queued(makes("b2")))),
+	storing,
+	onKept(asks(KindRestore), "fetch b", "ok b", "replace b"),
+	then(onKept(asks(KindSweep, unknown), "sweep b"), with(PutPlan{planned(func(p *Plan) { p.ID = "p" })})),
 }
 
 // rollingKinds are for long walks through rolling operations, with little else. What stands first is drawn more often.
 var rollingKinds = func() (kinds []string) {
 	for range 6 {
-		kinds = append(kinds, "turn", "report", "turn", "report", "report")
+		kinds = append(kinds, "turn", "report", "turn", "report", "report", "task")
 	}
-	for _, other := range []string{"roll", "hand", "within", "advance", "finish", "end", "put", "grant", "home", "cancel", "overlay", "extend", "remove"} {
+	for _, other := range []string{"roll", "hand", "within", "advance", "finish", "end", "put", "grant", "home", "cancel", "overlay", "extend", "remove", "catalogue", "plan", "fire"} {
 		kinds = append(kinds, other, "turn", "report", "report")
 	}
 	return kinds
@@ -47,7 +51,7 @@ func TestRollingMachine(t *testing.T) {
 		for i := range rapid.IntRange(60, 120).Draw(t, "entries") {
 			m.kinds = rollingKinds
 			if running := m.live.RunningOperations(); !slices.ContainsFunc(running, Operation.Rolling) {
-				m.kinds = []string{"roll", "roll", "roll", "roll", "put", "home", "hand", "overlay"}
+				m.kinds = []string{"roll", "roll", "roll", "roll", "put", "home", "hand", "overlay", "task", "plan", "fire", "turn", "report"}
 			}
 			if i%7 == 0 { // who was removed comes back
 				for _, id := range people[:3] {
@@ -80,11 +84,11 @@ func mostly[T any](t *rapid.T, v T, others []T, name string) T {
 	return rapid.SampledFrom(others).Draw(t, name)
 }
 
-// drawRolling is one of the rolling operations, mostly one that runs.
+// drawRolling is one of the operations with turns, mostly one that runs.
 func (m *machine) drawRolling(t *rapid.T) Operation {
 	var running, all []Operation
 	for _, o := range m.live.Operations {
-		if o.Rolling() && o.Outcome == Running {
+		if o.stepped() && o.Outcome == Running {
 			running = append(running, o)
 		}
 		all = append(all, o)
@@ -132,6 +136,9 @@ func (m *machine) soon(t *rapid.T) int64 {
 func (m *machine) drawTurn(t *rapid.T) Command {
 	o := m.drawRolling(t)
 	next := turns[o.Kind][o.Current().Name]
+	if o.Task != nil {
+		next = []string{o.NextStep()}
+	}
 	if len(next) == 0 {
 		next = []string{StepRestart, StepUndo, ""}
 	}
@@ -161,7 +168,10 @@ func (m *machine) drawTurn(t *rapid.T) Command {
 // drawMembers are those that may do a step.
 func (m *machine) drawMembers(t *rapid.T, o Operation, step string) []string {
 	if !o.Rolling() {
-		return []string{"b"}
+		if step == StepValidate {
+			return nil
+		}
+		return []string{first(o.Current().Assignee, rapid.SampledFrom([]string{"b", "c", "a"}).Draw(t, "worker"))}
 	}
 	left := m.live.Left(o)
 	switch step {
@@ -195,6 +205,10 @@ func (m *machine) drawReport(t *rapid.T) Command {
 	c.Percent = mostly(t, 50, []int{c.Percent}, "percent?")
 	if c.Ended {
 		c.Fault = rapid.SampledFrom([]string{"", "", "", "exits"}).Draw(t, "fault")
+		if o.Current().Name == StepStore && c.Fault == "" {
+			c.Stored = ptr(stored())
+		}
+		c.Damaged = c.Fault != "" && (o.Current().Name == StepCheck || o.Current().Name == StepFetch)
 	}
 	return c
 }
@@ -273,7 +287,7 @@ func (m *machine) rolling(t failer, before, after *State, e Entry, result Result
 
 // expiry is what an expiry has to say of the step's number.
 func (o Operation) expiry() int {
-	if o.Rolling() {
+	if o.stepped() {
 		return o.Number()
 	}
 	return 0

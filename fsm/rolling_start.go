@@ -10,6 +10,7 @@ func (s *State) startRolling(c StartOperation, e Entry, o *Operation) error {
 	r := *c.Roll
 	r.Before, r.Done, r.Undone, r.Fault, r.Cancel, r.Overlaid = nil, nil, nil, "", false, 0
 	if len(r.Members) == 0 {
+		r.Members = nil // nothing is appended to what the command has
 		for _, id := range s.MemberIDs() {
 			if !s.Members[id].Witness {
 				r.Members = append(r.Members, id)
@@ -122,14 +123,26 @@ func tagged(text string) bool {
 
 // Waits reports whether an operation that is queued has to wait for others.
 func (s *State) Waits(o Operation) bool {
-	_, waits := s.blocker(o)
+	_, waits := s.WaitsFor(o)
 	return waits
 }
 
-// blocker finds what an operation that is not there yet, or queued, has to wait for: an upgrade for another one, what stops nodes at
-// once for any that may stop some or moves production, and both for their like that were queued before.
+// WaitsFor is the first one that it has to wait for.
+func (s *State) WaitsFor(o Operation) (Operation, bool) {
+	if o.Task != nil {
+		return s.taskBlocker(o)
+	}
+	return s.blocker(o)
+}
+
+// blocker finds what a rolling operation that is not there yet, or queued, has to wait for: an upgrade for another one, what stops
+// nodes at once for any that may stop some or moves production, and both for their like that were queued before. For what is done with
+// backups it waits only while a node is stopped.
 func (s *State) blocker(o Operation) (Operation, bool) {
 	for _, other := range s.RunningOperations() {
+		if other.Task != nil && !other.Disruptive() {
+			continue
+		}
 		upgrades := o.Kind == KindUpgrade && other.Kind == KindUpgrade
 		disturbs := o.Kind != KindUpgrade && other.Kind != KindUpgrade
 		switch queued := other.Current().Name == StepQueued; {

@@ -50,21 +50,22 @@ func undoAll(u *Upgrade)  { u.UndoAll = true }
 var stepWords = map[string]string{
 	"validate": StepValidate, "stage": StepStage, "trigger": StepTrigger, "snapshot": StepSnapshot, "restart": StepRestart, "switch": StepSwitch,
 	"hand": StepHandOver, "undo": StepUndo, "take": StepTakeOver, "arm": StepArm, "fork": StepFork, "resume": StepResume,
+	"prepare": StepPrepare, "copy": StepCopy, "store": StepStore, "fetch": StepFetch, "replace": StepReplace, "check": StepCheck, "sweep": StepSweep, "scan": StepScan,
 }
 
-// newest is the rolling operation that was started last.
+// newest is the operation that was started last, but for handoffs.
 func newest(t testing.TB, s *State) Operation {
 	t.Helper()
 	for _, o := range slices.Backward(s.Operations) {
-		if o.Rolling() {
+		if o.stepped() {
 			return o
 		}
 	}
-	t.Fatal("no rolling operation")
+	t.Fatal("no such operation")
 	return Operation{}
 }
 
-// word turns one line of a script into an entry for the newest rolling operation:
+// word turns one line of a script into an entry for the newest such operation:
 //
 //	STEP MEMBER... [! FAULT]   the leader turns to a step
 //	ok MEMBER                  a member's part ended well
@@ -84,7 +85,11 @@ func word(t testing.TB, s *State, line string) Entry {
 	}
 	switch f[0] {
 	case "ok", "bad":
-		e.Command = ReportOperation{ID: o.ID, Number: o.Number(), Member: f[1], Incarnation: s.Members[f[1]].Incarnation, Percent: 100, Ended: true, Fault: strings.Join(f[2:], " ")}
+		c := ReportOperation{ID: o.ID, Number: o.Number(), Member: f[1], Incarnation: s.Members[f[1]].Incarnation, Percent: 100, Ended: true, Fault: strings.Join(f[2:], " ")}
+		if now.Name == StepStore && c.Fault == "" {
+			c.Stored = ptr(stored())
+		}
+		e.Command = c
 	case "done", "failed", "canceled":
 		e.Command = FinishOperation{ID: o.ID, Step: now.Name, Number: o.Number(), Outcome: Outcome(f[0]), Reason: strings.Join(f[1:], " ")}
 	case "cancel":
@@ -171,7 +176,7 @@ func looked(s *State) *State {
 	next := *s
 	for id, h := range s.Homes {
 		h.Runs.Overlaid = s.Cluster.Overlaid
-		next.Homes = withHome(next.Homes, id, h)
+		next.Homes = withKey(next.Homes, id, h)
 	}
 	return &next
 }

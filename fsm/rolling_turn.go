@@ -65,13 +65,13 @@ func (c TurnOperation) clipped() Command {
 	return c
 }
 
-// rolling finds a running rolling operation that is at a step.
-func (s *State) rolling(id uint64, number int) (Operation, error) {
+// stepped finds a running operation of that sort that is at a step.
+func (s *State) stepped(id uint64, number int) (Operation, error) {
 	o, ok := s.Operation(id)
 	switch {
 	case !ok:
 		return o, ErrOperation.with("%d", id)
-	case !o.Rolling():
+	case !o.stepped(): // the words are those of version 3: a refusal may stand in the state
 		return o, ErrStep.with("%s %d is no rolling operation", o.Kind, id)
 	case o.Outcome != Running:
 		return o, ErrEnded.with("operation %d is %s", id, o.Outcome)
@@ -85,9 +85,12 @@ func (c TurnOperation) apply(s *State, e Entry) error {
 	if c.Number == 0 {
 		return ErrStep.with("which step it ends is not said")
 	}
-	o, err := s.rolling(c.ID, c.Number)
+	o, err := s.stepped(c.ID, c.Number)
 	if err != nil {
 		return err
+	}
+	if o.Task != nil {
+		return s.turnTask(o, c, e)
 	}
 	if err := s.mayTurn(o, c, e); err != nil {
 		return err

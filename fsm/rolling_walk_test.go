@@ -10,20 +10,22 @@ import (
 // TestMachine, whose commands are mostly refused there.
 type walk struct {
 	*machine
-	rand *rand.Rand
-	at   int64
+	rand  *rand.Rand
+	at    int64
+	kinds func() [][]Entry // candidates of it
 }
 
 // TestWalks walks at random from many seeds, and checks what the machines check. What it came through is counted: a walk that never gets
 // to a step proves nothing of it.
 func TestWalks(t *testing.T) {
-	seeds, met := 110, map[string]int{}
+	seeds, met := 60, map[string]int{}
 	if testing.Short() {
 		seeds = 40
 	}
 	for seed := range uint64(seeds) {
 		w := walk{rand: rand.New(rand.NewPCG(seed, 7)), at: 20_000}
 		w.machine = newMachine(homed(t), nil)
+		w.kinds = w.candidates
 		for range 150 {
 			e := w.next()
 			before := w.live
@@ -56,11 +58,22 @@ func TestWalks(t *testing.T) {
 	t.Log(met)
 }
 
-// name says what an accepted command did to a rolling operation.
+// name says what an accepted command did to an operation.
 func (w *walk) name(before *State, c Command) string {
 	if turn, ok := c.(TurnOperation); ok {
 		o, _ := before.Operation(turn.ID)
 		return o.Kind + ": " + turn.Step
+	}
+	if fire, ok := c.(FirePlan); ok {
+		switch {
+		case fire.Skip != "":
+			return "skip"
+		case fire.Again:
+			return "again"
+		case fire.Now:
+			return "now"
+		}
+		return "fire"
 	}
 	if c.Kind() == (StartOperation{}).Kind() {
 		o := w.live.Operations[len(w.live.Operations)-1]
@@ -77,7 +90,7 @@ func (w *walk) name(before *State, c Command) string {
 // next chooses a kind of command, and one of it that is accepted if there is one; now and then it does not look.
 func (w *walk) next() Entry {
 	w.at += w.rand.Int64N(2000)
-	kinds := w.candidates()
+	kinds := w.kinds()
 	for range 20 {
 		kind := kinds[w.rand.IntN(len(kinds))]
 		if len(kind) == 0 {

@@ -26,6 +26,7 @@ var allRules = []struct {
 }{
 	{"lease", leaseRules}, {"member", memberRules}, {"cluster", clusterRules}, {"round", roundRules}, {"operation", operationRules}, {"access", accessRules},
 	{"start", startRules}, {"turn", turnRules}, {"report", reportRules}, {"finish", finishRules}, {"cancel", cancelRules}, {"home", homeRules},
+	{"task start", taskStartRules}, {"task turn", taskTurnRules}, {"task report", taskReportRules}, {"task end", taskEndRules}, {"catalogue", catalogueRules}, {"plan", planRules},
 }
 
 // TestRules runs every table: each command and each refusal. A refusal changes nothing but the index, an acceptance

@@ -49,6 +49,12 @@ type State struct {
 	// Of entry version 3.
 
 	Homes map[string]Home `json:"homes,omitempty"` // by member: what its node is to run, and runs
+
+	// Of entry version 4.
+
+	Backups map[string]Backup `json:"backups,omitempty"` // the catalogue, by id, bounded
+	Dropped []Dropped         `json:"dropped,omitempty"` // backups that were in it, oldest first, bounded
+	Plans   map[string]Plan   `json:"plans,omitempty"`   // by id, bounded
 }
 
 // Event is one line of the history.

@@ -6,10 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
-	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,7 +14,6 @@ import (
 
 	"roundtable/cluster/control"
 	"roundtable/cmd/roundtable/config"
-	"roundtable/durable"
 	"roundtable/logkey"
 	"roundtable/node"
 	"roundtable/node/versions"
@@ -34,6 +30,7 @@ type home struct {
 	supervisor *node.Supervisor
 	monitor    *node.Monitor
 	client     *node.Client
+	vault      *vault // nil in some tests
 	versions   *versions.Home
 	alarm      func(name, subject, text string)
 	now        func() time.Time
@@ -201,85 +198,6 @@ func (h *home) show(change func(*control.HomeView)) {
 		h.seen.Store(&homeMoment{next, make(chan struct{})})
 		close(old.changed)
 	}
-}
-
-// program is what the supervisor starts: the version that `current` names with the adopted configuration.
-func (h *home) program(context.Context) (node.Program, error) {
-	v, err := h.version("")
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if err != nil {
-		h.show(func(view *control.HomeView) { view.Runs = "" }) // whatever ran before: another version mends it
-		return node.Program{}, err
-	}
-	h.starting = v
-	return node.Program{
-		Tag: v.Tag, Path: cmp.Or(v.Binary, h.adopted.Path), Args: slices.Concat(h.adopted.Args, v.Args),
-		Env: nodeEnv(os.Environ(), h.adopted.Env), Sidecars: v.Sidecars,
-	}, nil
-}
-
-// prepare writes what nodeos reads at its start. It is called after program, by the same goroutine.
-func (h *home) prepare(context.Context, node.Program) error {
-	h.refresh()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	b, err := h.adopted.build(h.settings, h.starting)
-	if err != nil {
-		return err
-	}
-	if err := h.configs.taken(b.BLSKeys); err != nil {
-		h.finalizers.Store(new([]string)) // no node votes with them here
-		h.barred = true
-		h.complains(notStarted + wrong(err))
-		return err
-	}
-	h.finalizers.Store(&b.BLSKeys)
-	h.peers.Store(&h.adopted.Peers)
-	if err := errors.Join(
-		durable.Write(filepath.Join(h.cfg().Node.ConfigDir, "config.ini"), b.Text),
-		durable.Write(filepath.Join(h.cfg().Node.ConfigDir, "logging.json"), b.logging),
-	); err != nil {
-		return err
-	}
-	h.show(func(v *control.HomeView) { v.Runs, v.Config = h.starting.Tag, h.configs.Adopted })
-	return nil
-}
-
-// version reads a version of nodeos; "" is the one that `current` names.
-func (h *home) version(tag string) (version, error) {
-	load := h.versions.Current
-	if tag != "" {
-		load = func() (versions.Version, error) { return h.versions.Load(tag) }
-	}
-	v, err := load()
-	if err != nil {
-		return version{}, hinted(err)
-	}
-	out := version{Tag: v.Tag, Binary: v.Binary, Args: v.Args}
-	if v.Config != "" {
-		text, err := os.ReadFile(v.Config)
-		if err != nil {
-			return out, fmt.Errorf("manager: config of run.toml, version %s: %w", v.Tag, err)
-		}
-		out.Overlay = string(text)
-	}
-	for _, s := range v.Sidecars {
-		one := node.Sidecar{Name: s.Name, Path: s.Binary, Args: s.Args}
-		for _, name := range slices.Sorted(maps.Keys(s.Env)) {
-			one.Env = append(one.Env, name+"="+s.Env[name])
-		}
-		out.Sidecars = append(out.Sidecars, one)
-	}
-	return out, node.CheckArgs(v.Args)
-}
-
-// hinted is an error of the versions with what to do about it.
-func hinted(err error) error {
-	if hint := versions.Hint(err); hint != "" {
-		return fmt.Errorf("manager: %w (hint: %s)", err, hint)
-	}
-	return fmt.Errorf("manager: %w", err)
 }
 
 // config reads a configuration that is kept; "" is the adopted one.

@@ -60,8 +60,12 @@ func (h *home) hope(st node.Status) string {
 	return ""
 }
 
-// cannotStart reports whether a node is down for what it was started with, or will not be started again.
+// cannotStart reports whether a node is down for what it was started with, or will not be started again. A dirty state is no configuration's
+// fault: no other one helps.
 func cannotStart(st node.Status) bool {
+	if st.LastExit != nil && st.LastExit.Dirty() {
+		return false
+	}
 	return st.State == node.StateFailed || st.State == node.StateBackoff && st.LastExit != nil && st.LastExit.AtStart()
 }
 

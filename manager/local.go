@@ -28,6 +28,7 @@ type local struct {
 	pipeline   *node.Pipeline
 	client     *node.Client
 	home       *home
+	vault      *vault
 	saw        func(b chain.Block, producer string) // set before run, as mismatch
 	mismatch   func(b chain.Block, producer, problem string)
 }
@@ -74,10 +75,19 @@ func openLocal(ctx context.Context, c *config.Config, moved *clock.Clock, now fu
 	if l.home, err = openHome(c, settings, alarm, now, log.With(logkey.Part, "node")); err != nil {
 		return l, err
 	}
+	if l.vault, err = openVault(l.home, now, log.With(logkey.Part, "backup")); err != nil {
+		return l, err
+	}
+	l.home.vault = l.vault
+	recover := node.RecoverReplay
+	if c.Backup.AutoRestore == config.RestoreFirst && len(c.Backup.Repositories) > 0 {
+		recover = node.RecoverStay
+	}
 	l.supervisor, err = node.New(node.Config{
 		ConfigDir: c.Node.ConfigDir, DataDir: c.Node.DataDir, Program: l.home.program,
 		Pipeline: l.pipeline, Client: l.client, Prepare: l.home.prepare, Stdout: l.gate.Open,
 		StopTimeout: tuning(c).StopTimeout, Budget: tuning(c).Budget,
+		Recover: recover, StartDown: l.vault.wantsBootstrap(),
 		Log: log.With(logkey.Part, "node"), Now: now,
 	})
 	if err != nil {
@@ -146,10 +156,16 @@ func (l *local) run(ctx context.Context) error {
 	serve, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
 	go func() { serving <- l.gate.Serve(serve) }()
+	keeping := make(chan struct{})
+	go func() {
+		defer close(keeping)
+		l.vault.run(ctx)
+	}()
 	err := l.supervisor.Run(ctx)
 	stopServing() // the gate outlives its node
 	cancel()
 	<-watching
+	<-keeping
 	return errors.Join(err, <-serving)
 }
 

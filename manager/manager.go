@@ -173,6 +173,7 @@ func (m *manager) open(ctx context.Context) error {
 		}
 		record.P2P = c.P2PAddr()
 		conf.Node, conf.Gate, conf.Home = m.local.node, localGate{m.local.gate}, m.local.home
+		conf.Vault, conf.TaskLimit = m.local.vault, c.Backup.StepLimit.D()
 		check = m.local.gate.CheckClocks // which also seals it
 	} else {
 		record.Fence = ""

@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"roundtable/backup/worker"
 	"roundtable/chain"
 	"roundtable/cmd/roundtable/config"
 	"roundtable/node"
@@ -21,8 +22,18 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == "worker" { // as cmd/roundtable does
+		if worker.Run(context.Background(), os.Stdin, os.Stdout) != nil {
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if home := os.Getenv("MANAGER_TEST_HOME"); home != "" {
-		if err := turnAndDie(home); err != nil {
+		play := turnAndDie
+		if scenario := os.Getenv("MANAGER_TEST_SCENARIO"); scenario != "" {
+			play = func(home string) error { return playAndDie(home, scenario) }
+		}
+		if err := play(home); err != nil {
 			_, _ = os.Stdout.WriteString(err.Error())
 			os.Exit(1)
 		}

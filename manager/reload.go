@@ -31,6 +31,7 @@ type reloader struct {
 	alarm   func(name, subject, text string)
 	log     *slog.Logger
 	refused string // what was wrong when it was last said; "": nothing
+	missing string // what operations on backups will not find, when it was last said; "": nothing
 }
 
 func newReloader(c *config.Config, onLive func(old, now *config.Config), onNode func(now *config.Config), alarm func(name, subject, text string), log *slog.Logger) *reloader {
@@ -56,6 +57,7 @@ const (
 
 // run follows the file until ctx ends. A configuration that was made in code is followed nowhere.
 func (r *reloader) run(ctx context.Context) error {
+	r.miss()
 	if r.started.File() == "" {
 		<-ctx.Done()
 		return nil
@@ -113,7 +115,29 @@ func (r *reloader) reload() error {
 		r.onNode(next)
 	}
 	r.wait(pending)
+	r.miss()
 	return nil
+}
+
+// missed is what the log and the history say of them.
+const missed = "operations on backups will not find what the configuration names"
+
+// miss warns, once for each thing, of what operations on backups will not find: nothing else needs it, so it keeps nobody from starting.
+func (r *reloader) miss() {
+	err := r.now.Load().Missing()
+	text := ""
+	if err != nil {
+		text = config.Words(err, wrongKeys)
+	}
+	if text == r.missing {
+		return
+	}
+	if r.missing = text; text == "" {
+		r.log.Info("operations on backups find what the configuration names")
+		return
+	}
+	r.log.Warn(missed, logkey.Reason, text)
+	r.alarm("backup", r.started.Manager.ID, missed+": "+config.Words(err, 1))
 }
 
 // wait says what waits for the next start, once.

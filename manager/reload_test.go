@@ -132,6 +132,42 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// TestReloadMissing: what only operations on backups need keeps no manager from starting and no change from counting. It is told once.
+func TestReloadMissing(t *testing.T) {
+	r := newReloading(t)
+	r.text += "[backup.repositories.main]\nurl = \"file:///x\"\nencryption_key_file = \"backup.key\"\n"
+	r.edit()
+	c, err := r.started.Again()
+	if err != nil {
+		t.Fatalf("it does not start: %v", err)
+	}
+	r.reloader = newReloader(c, r.onLive, r.onNode, r.alarm, r.reloader.log)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	const line = "level=WARN msg=\"operations on backups will not find what the configuration names\""
+	if got := r.log.String(); strings.Count(got, line) != 1 || !strings.Contains(got, "backup.repositories.main.encryption_key_file") || !strings.Contains(got, "hint: put the file there") {
+		t.Errorf("at the start: %s", got)
+	}
+	if got := <-r.alarms; !strings.HasPrefix(got, "backup m1: operations on backups will not find what the configuration names: ") {
+		t.Error(got)
+	}
+	r.edit("priority = 1", "priority = 2", "backup.key", "other.key")
+	if err := r.reload(); err != nil || r.Current().Manager.Priority != 2 {
+		t.Errorf("the change does not count: %v", err)
+	}
+	if err := r.reload(); err != nil || strings.Count(r.log.String(), line) != 2 {
+		t.Errorf("%v: %s", err, r.log.String())
+	}
+	<-r.alarms
+	r.edit("encryption_key_file", "# ")
+	if err := r.reload(); err != nil || !strings.Contains(r.log.String(), "level=INFO msg=\"operations on backups find what the configuration names\"") {
+		t.Errorf("%v: %s", err, r.log.String())
+	}
+}
+
 // TestReloadFollowsTheFile, and refuses what may not stand there, once for each thing.
 func TestReloadFollowsTheFile(t *testing.T) {
 	r := newReloading(t)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -330,10 +331,17 @@ func (c *Client) NoPauseAtBlock(ctx context.Context) error {
 }
 
 // CreateSnapshot makes a chain snapshot of the head. It answers when that block is irreversible, on a chain that stands still
-// never (FACT 26): only ctx bounds it, and nodeos goes on with it even then.
+// never (FACT 26): only ctx bounds it, and nodeos goes on with it even then, so that the file may appear later, or stay behind
+// unfinished when nodeos ends (Contents.Leftovers). Asked twice for one head both get the same answer; once it is finished, the answer is
+// ErrSnapshotExists as long as the file is there. An answer whose parts do not fit together is an error.
 func (c *Client) CreateSnapshot(ctx context.Context) (s Snapshot, err error) {
-	err = c.do(ctx, "/v1/producer/create_snapshot", nil, &s, false)
-	return s, err
+	if err := c.do(ctx, "/v1/producer/create_snapshot", nil, &s, false); err != nil {
+		return Snapshot{}, err
+	}
+	if m := snapshotRE.FindStringSubmatch(filepath.Base(s.Path)); !filepath.IsAbs(s.Path) || m == nil || m[1] != s.HeadID || s.HeadNum != numOf(s.HeadID) {
+		return Snapshot{}, fmt.Errorf("node: /v1/producer/create_snapshot: the answer is of block %d, %.64q, %.200q", s.HeadNum, s.HeadID, s.Path)
+	}
+	return s, nil
 }
 
 // SnapshotRequests lists scheduled snapshots.

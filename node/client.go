@@ -40,6 +40,8 @@ var (
 	ErrUnknownEndpoint = errors.New("unknown endpoint") // the plugin is not loaded
 	ErrPastBlock       = errors.New("that block is past")
 	ErrNoTable         = errors.New("no such account or table")
+	ErrSnapshotExists  = errors.New("there is a chain snapshot of that block") // a finished one, in the snapshots folder (not recorded: from nodeos' source)
+	ErrSnapshotTwice   = errors.New("that chain snapshot is scheduled already")
 )
 
 // APIError is nodeos' own error answer (FACT 27).
@@ -66,6 +68,10 @@ func (e *APIError) Is(target error) bool {
 		return e.Status == http.StatusNotFound
 	case ErrPastBlock:
 		return e.Name == "invalid_pause_at_block_request"
+	case ErrSnapshotExists:
+		return e.Name == "snapshot_exists_exception"
+	case ErrSnapshotTwice:
+		return e.Name == "duplicate_snapshot_request"
 	case ErrNoTable:
 		return e.Name == "account_query_exception" || e.Name == "contract_table_query_exception"
 	}

@@ -16,7 +16,8 @@ const (
 	CauseClean          Cause = "clean"           // code 0
 	CauseDiskFull       Cause = "disk_full"       // code 0 too: resource_monitor stopped it (FACT 15)
 	CauseOutOfMemory    Cause = "out_of_memory"   // code 1: chain-state-db-size-mb is too small
-	CauseDirty          Cause = "dirty"           // code 2 and its message: replay needed, or another nodeos is alive here
+	CauseDirty          Cause = "dirty"           // code 2 and its message: replay needed
+	CauseInUse          Cause = "in_use"          // the same, but another process has the data open: nothing is wrong with it (FACT 11)
 	CauseManagement     Cause = "management"      // code 5: --print-build-info and the like
 	CauseConfig         Cause = "config_error"    // code 254, anything not named below
 	CausePortInUse      Cause = "port_in_use"     // code 254
@@ -51,6 +52,8 @@ type Exit struct {
 	Ran     time.Duration  `json:"ran"`
 	Suspect bool           `json:"suspect"` // the state on disk is dirty or must be taken for it
 	Asked   bool           `json:"asked"`   // by Stop, Restart or shutdown
+
+	up bool // it was up before
 }
 
 // String is one line for an operator.
@@ -68,6 +71,12 @@ func (e Exit) String() string {
 // AtStart reports whether it ended for what it was started with, before it was up: no process came to be, or nodeos refused to start.
 func (e Exit) AtStart() bool { return e.Cause == CauseCannotStart || e.Code == 254 }
 
+// Dirty reports nodeos' own signs of a dirty database: exit code 2 and its message, while nobody else had the data open. A second
+// nodeos on a live data directory ends in the same way, since the flag stands in the file as long as the first one runs; it is told
+// apart by our lock on the directory, which no other manager has then, and by a look at who has the chain's files open or locked:
+// that is CauseInUse. A configuration error is code 254 and never dirty.
+func (e Exit) Dirty() bool { return e.Cause == CauseDirty && e.Code == 2 }
+
 // Hint is what an operator can do, "" if nothing is known.
 func (e Exit) Hint() string { return hints[e.Cause] }
 
@@ -75,6 +84,7 @@ var hints = map[Cause]string{
 	CauseDiskFull:       "free space on the data file system, or raise resource-monitor-space-threshold",
 	CauseOutOfMemory:    "raise chain-state-db-size-mb in the config template",
 	CauseDirty:          "the state needs --replay-blockchain or a chain snapshot",
+	CauseInUse:          "another nodeos runs on this data: find it and stop it first; never replay beside it",
 	CauseConfig:         "see the last lines; the config template or node.args is wrong",
 	CausePortInUse:      "another process listens there: stop it or change node.http / node.p2p",
 	CauseBadSigner:      "a signature-provider line of the config template is malformed",
@@ -102,6 +112,7 @@ var marks = []struct {
 	{0, "Gracefully shutting down, exceeded file system configured threshold", CauseDiskFull},
 	{1, "bad alloc", CauseOutOfMemory},
 	{2, "database dirty flag set", CauseDirty},
+	{2, "Database dirty flag set", CauseDirty}, // what appbase prints of it, and older versions log
 	{254, "Address already in use", CausePortInUse},
 	{254, "Malformed signature provider", CauseBadSigner},
 	{254, "without a full block log", CauseReplayRefused},

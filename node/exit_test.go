@@ -115,3 +115,26 @@ func TestBudget(t *testing.T) {
 		t.Error("old exits must not count")
 	}
 }
+
+// TestDirtyIsCodeAndMessage and nothing less: an auto-restore rests on it.
+func TestDirtyIsCodeAndMessage(t *testing.T) {
+	const message = "error 2026-11-21T00:39:41.525 nodeos    main.cpp:222                  main                 ] database dirty flag set (likely due to unclean shutdown): replay required"
+	for _, c := range []struct {
+		code  int
+		sig   syscall.Signal
+		line  string
+		dirty bool
+	}{
+		{2, 0, message, true}, {2, 0, "Database dirty flag set", true}, {2, 0, "something else", false}, {2, 0, "", false},
+		{254, 0, message, false}, {0, 0, message, false}, {1, 0, message, false}, {-1, syscall.SIGKILL, message, false}, {-1, syscall.SIGSEGV, message, false},
+	} {
+		e := Exit{Code: c.code, Signal: c.sig}
+		e.Cause, _, e.Suspect = classify(c.code, c.sig, []string{"nodeos started", c.line})
+		if e.Dirty() != c.dirty {
+			t.Errorf("%+v: %+v", c, e)
+		}
+	}
+	if (Exit{Cause: CauseInUse, Code: 2}).Dirty() {
+		t.Error("somebody else's live state is not dirty")
+	}
+}

@@ -2,17 +2,22 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // helper is the main program of the test binary run as another process: a fake nodeos, or a manager with one.
@@ -26,10 +31,21 @@ func helper(role string) int {
 		return fakeSidecar()
 	case "hook":
 		return fakeHook()
-	case "holder": // keeps a file of a data directory open
-		f, err := os.Create(os.Getenv("NODE_TEST_FILE"))
+	case "worker":
+		return fakeWorker()
+	case "holder", "locker", "reader": // keeps a file of a data directory open, or locked as nodeos does, or only reads it
+		mode := os.O_RDWR | os.O_CREATE
+		if role == "reader" {
+			mode = os.O_RDONLY
+		}
+		f, err := os.OpenFile(os.Getenv("NODE_TEST_FILE"), mode, 0o600)
 		if err != nil {
 			return 1
+		}
+		if role == "locker" {
+			if err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
+				return 1
+			}
 		}
 		fmt.Println("open")
 		_, _ = os.Stdin.Read(make([]byte, 1))
@@ -50,7 +66,7 @@ func flag(args []string, name string) string {
 	return ""
 }
 
-// fakeNodeos behaves as the file data/mode says: ok, exit254, dirty, refuse, hang, stubborn, slow, flood.
+// fakeNodeos behaves as the file data/mode says: ok, exit254, partial (its blocks begin at #22), hang, stubborn, slow, flood.
 func fakeNodeos() int {
 	args := os.Args[1:]
 	if slices.Contains(args, "--full-version") {
@@ -78,10 +94,6 @@ func fakeNodeos() int {
 	case mode == "exit254":
 		logf("error", "main", "Throw location unknown\nDynamic exception type: x\nstd::exception::what: Unknown option 'zz' inside the config file")
 		return 254
-	case replay && mode == "refuse":
-		logf("error", "main", "3110006 plugin_config_exception: Incorrect plugin configuration")
-		fmt.Fprintln(os.Stderr, "replay-blockchain without snapshot requested without a full block log, first block: 22")
-		return 254
 	case err == nil && !replay:
 		fmt.Fprintln(os.Stderr, "Database dirty flag set")
 		logf("error", "main", "database dirty flag set (likely due to unclean shutdown): replay required")
@@ -93,8 +105,17 @@ func fakeNodeos() int {
 	if err := os.WriteFile(dirty, nil, 0o600); err != nil { // as nodeos' own flag: set while it runs
 		return 9
 	}
+	first := byte(1)
+	if mode == "partial" {
+		first = 22
+	}
+	blocks := filepath.Join(data, "blocks")
+	if err := errors.Join(os.MkdirAll(blocks, 0o755), os.WriteFile(filepath.Join(blocks, "blocks.log"), []byte{3, 0, 0, 0, first, 0, 0, 0}, 0o600),
+		os.WriteFile(filepath.Join(blocks, "blocks.index"), make([]byte, 80), 0o600)); err != nil {
+		return 9
+	}
 	ini, _ := os.ReadFile(filepath.Join(flag(args, "--config-dir"), "config.ini"))
-	addr := strings.TrimSpace(strings.TrimPrefix(string(ini), "http-server-address ="))
+	addr, _, _ := strings.Cut(strings.TrimPrefix(string(ini), "http-server-address = "), "\n")
 	term := make(chan os.Signal, 8) // before it says that it listens: who read that may signal at once
 	signal.Notify(term, syscall.SIGTERM, syscall.SIGINT, syscall.SIGPIPE)
 	l, err := net.Listen("tcp", addr)
@@ -190,9 +211,45 @@ func fakeHook() int {
 	return 0
 }
 
+// fakeWorker behaves as its first argument says.
+func fakeWorker() int {
+	term := make(chan os.Signal, 1)
+	signal.Notify(term, syscall.SIGTERM)
+	fmt.Println("worker", os.Getpid(), os.Getenv("WORKER_WORD"), os.Getenv("ROUNDTABLE_TOKEN"))
+	fmt.Fprintln(os.Stderr, "signature-provider = EOS6x=KEY:5KQwrPbwdL6PhXujxW37FSSQZ1JiwsST4cqQzDeyXtP79zkvFD3")
+	switch os.Args[1] {
+	case "echo":
+		_, _ = io.Copy(os.Stdout, os.Stdin)
+	case "fails":
+		fmt.Fprintln(os.Stderr, "no permission")
+		return 7
+	case "long":
+		fmt.Println(strings.Repeat("x", workerLine+10))
+		fmt.Println("after it")
+	case "flood":
+		for i := range 20000 {
+			fmt.Println("line", i)
+		}
+	case "threads": // as many as it can, until it is told to end
+		for range 20 {
+			go func() { runtime.LockOSThread(); select {} }()
+		}
+		<-term
+	case "stubborn":
+		select {}
+	}
+	return 0
+}
+
 // fakeManager runs a supervisor until it is killed.
 func fakeManager() int {
 	dir := os.Getenv("NODE_TEST_DIR")
+	if dir == "" { // it has a worker
+		err := RunWorker(context.Background(), WorkerConfig{Path: os.Args[0], Args: []string{"stubborn"}, Env: []string{"NODE_TEST_ROLE=worker"},
+			Line: func(b []byte) { fmt.Println("child", strings.Fields(string(b))[1]) }})
+		fmt.Println(err)
+		return 1
+	}
 	s, err := New(Config{Path: os.Args[0], Env: append(os.Environ(), "NODE_TEST_ROLE=nodeos"), ConfigDir: dir + "/config", DataDir: dir + "/data",
 		Pipeline: NewPipeline(PipelineConfig{}), Ready: func(context.Context) error { return nil }})
 	if err != nil {

@@ -48,12 +48,7 @@ func RunHook(ctx context.Context, path string, args, env []string) ([]string, er
 	}
 	begun := time.Now()
 	var lines []string // of the reader until finish
-	c, finish, err := startHelper(path, args, helperEnv(nil, env), func(b []byte) {
-		text := Mask(strings.TrimRight(string(b), "\r\n"))
-		if lines = append(lines, text[:min(len(text), hookLine)]); len(lines) > hookLines {
-			lines = append(lines[:0], lines[1:]...)
-		}
-	})
+	c, finish, err := startHelper(path, args, helperEnv(nil, env), func(b []byte) { lines = lastLines(lines, b) })
 	if err != nil {
 		return nil, &HookError{Path: path, Text: err.Error(), Err: err}
 	}

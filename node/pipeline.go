@@ -110,7 +110,7 @@ func (p *Pipeline) Close() {
 // Read takes lines from r until it ends, in the caller's goroutine. A line of any length needs no more memory than a
 // short one. The error is nil at the end of r, also when r was closed meanwhile.
 func (p *Pipeline) Read(stream string, r io.Reader) error {
-	return readLines(r, func(line []byte, cut bool) {
+	return readLines(r, lineKept, func(line []byte, cut bool) {
 		if cut {
 			p.truncated.Add(1)
 		}
@@ -118,14 +118,14 @@ func (p *Pipeline) Read(stream string, r io.Reader) error {
 	})
 }
 
-// readLines gives every line of r to take, with its newline unless it was cut to lineKept bytes; take must not keep the bytes.
-func readLines(r io.Reader, take func(line []byte, cut bool)) error {
+// readLines gives every line of r to take, with its newline unless it was cut to limit bytes; take must not keep the bytes.
+func readLines(r io.Reader, limit int, take func(line []byte, cut bool)) error {
 	in := bufio.NewReaderSize(r, readBuffer)
 	var kept []byte
 	cut := false
 	for {
 		part, err := in.ReadSlice('\n')
-		if room := lineKept - len(kept); len(part) > room+1 {
+		if room := limit - len(kept); len(part) > room+1 {
 			kept, cut = append(kept, part[:room]...), true
 		} else {
 			kept = append(kept, part...)

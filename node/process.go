@@ -77,7 +77,8 @@ func waitPidfd(ctx context.Context, fd int, timeout time.Duration) (gone bool, e
 	}
 }
 
-// holder returns the pid of a process other than this one that has a file under one of the directories open, 0 for none.
+// holder returns the pid of a process other than this one that has a file under one of the directories open for writing, as every nodeos
+// has its blocks.log, 0 for none. Who only reads, such as a worker at a backup or somebody's copy, is in nobody's way.
 // It sees only processes whose /proc/pid/fd may be read: those of the same user, or all for root.
 func holder(dirs ...string) int {
 	var inside []string
@@ -107,10 +108,27 @@ func holder(dirs ...string) int {
 		}
 		for _, fd := range names {
 			target, err := os.Readlink(filepath.Join(fds, fd.Name()))
-			if err == nil && slices.ContainsFunc(inside, func(dir string) bool { return strings.HasPrefix(target, dir) }) {
+			if err == nil && slices.ContainsFunc(inside, func(dir string) bool { return strings.HasPrefix(target, dir) }) &&
+				writes(filepath.Join("/proc", entry.Name(), "fdinfo", fd.Name())) {
 				return pid
 			}
 		}
 	}
 	return 0
+}
+
+// writes reports whether a descriptor, by its file in /proc/pid/fdinfo, is open for writing. One that cannot be told counts as such; one
+// that is closed meanwhile does not.
+func writes(fdinfo string) bool {
+	b, err := os.ReadFile(fdinfo)
+	if err != nil {
+		return !errors.Is(err, os.ErrNotExist)
+	}
+	for line := range strings.Lines(string(b)) {
+		if octal, ok := strings.CutPrefix(line, "flags:"); ok {
+			flags, err := strconv.ParseInt(strings.TrimSpace(octal), 8, 64)
+			return err != nil || flags&unix.O_ACCMODE != unix.O_RDONLY
+		}
+	}
+	return true
 }

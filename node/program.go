@@ -29,6 +29,9 @@ func (s *Supervisor) choose(ctx context.Context) error {
 		return fmt.Errorf("program: %w", err)
 	}
 	s.program = p
+	s.mu.Lock()
+	s.lastArgs = p.Args
+	s.mu.Unlock()
 	s.set(func(st *Status) { st.Tag, st.Path = p.Tag, p.Path })
 	if p.Path == "" {
 		return fmt.Errorf("program %s: no path", p.Tag)

@@ -22,7 +22,7 @@ func (s *Supervisor) run(ctx context.Context, o order, p plan) Exit {
 	st := s.set(func(st *Status) {
 		st.State, st.served, st.restart, st.Reason, st.Hint = StateStarting, o.seq, o.restart, "", ""
 		st.Starts++
-		st.StartedAt, st.Replaying, st.Next, st.Sidecars = s.cfg.Now(), p.recovery == 1, time.Time{}, nil
+		st.StartedAt, st.Replaying, st.Next, st.Sidecars = s.cfg.Now(), p.replay, time.Time{}, nil
 		if again != nil && !again.Asked {
 			st.Restarts++
 		}
@@ -41,7 +41,7 @@ func (s *Supervisor) run(ctx context.Context, o order, p plan) Exit {
 	s.log.Info("node started, paused", "pid", c.pid, "start", st.Starts, "program", s.program.Path, "tag", s.program.Tag,
 		"extra", strings.Join(p.args, " "))
 
-	forced, asked := s.attend(ctx, c, o, s.args(p), ups)
+	forced, asked, up := s.attend(ctx, c, o, s.args(p), ups)
 
 	select { // its last words; a helper process that outlives it was killed with its group
 	case <-drained:
@@ -51,10 +51,15 @@ func (s *Supervisor) run(ctx context.Context, o order, p plan) Exit {
 		s.log.Warn("lock file", "err", err)
 	}
 	lines := s.cfg.Pipeline.since(mark)
-	exit := Exit{Code: c.code, Signal: c.signal, At: s.cfg.Now(), Ran: time.Since(begun), Asked: asked}
+	exit := Exit{Code: c.code, Signal: c.signal, At: s.cfg.Now(), Ran: time.Since(begun), Asked: asked, up: up}
 	exit.Cause, exit.Detail, exit.Suspect = classify(c.code, c.signal, lines)
 	if forced != "" {
 		exit.Cause, exit.Suspect = forced, true
+	}
+	if exit.Dirty() {
+		if err := s.Layout().occupied(); err != nil {
+			exit.Cause, exit.Detail, exit.Suspect = CauseInUse, err.Error(), false
+		}
 	}
 	exit.Lines = lines[max(0, len(lines)-20):]
 	return s.ended(exit)
@@ -99,8 +104,12 @@ func (s *Supervisor) spawn(ctx context.Context, p plan) (c *child, drained chan 
 	if _, err := os.Stat(filepath.Join(s.cfg.ConfigDir, "config.ini")); err != nil {
 		return nil, nil, fmt.Errorf("no config.ini, and nodeos would make one that listens on 0.0.0.0: %w", err)
 	}
-	if pid := holder(s.chainDir("blocks"), s.chainDir("state")); pid != 0 {
-		return nil, nil, fmt.Errorf("%w: pid %d has files of %s open; stop it first", ErrInUse, pid, s.cfg.DataDir)
+	layout := s.Layout()
+	if err := layout.occupied(); err != nil {
+		return nil, nil, err
+	}
+	if dropped, err := layout.DropLeftovers(); err != nil || len(dropped) > 0 {
+		s.log.Info("unfinished snapshots of an earlier run deleted", "paths", dropped, "err", err)
 	}
 	cmd := exec.Command(s.program.Path, s.args(p)...) //nolint:noctx // it is ended by the SIGTERM ladder, never by a context's SIGKILL
 	cmd.Env = environment(s.program.Env)
@@ -140,35 +149,13 @@ func (s *Supervisor) spawn(ctx context.Context, p plan) (c *child, drained chan 
 	if c, err = startChild(cmd); err != nil {
 		return nil, nil, err
 	}
+	if s.cfg.Nice {
+		lowPriority(c.pid)
+	}
 	if err := s.lock.SetChild(c.pid); err != nil {
 		s.log.Warn("lock file", "err", err)
 	}
 	return c, s.drain(ours), nil
-}
-
-// chainDir is where the present program keeps "blocks" or "state": in the data directory, but for blocks-dir and state-dir.
-func (s *Supervisor) chainDir(name string) string {
-	dir := name
-	if text, err := os.ReadFile(filepath.Join(s.cfg.ConfigDir, "config.ini")); err == nil {
-		if all, err := ParseINI(string(text)); err == nil {
-			for _, set := range all {
-				if set.Key == name+"-dir" {
-					dir = set.Value
-				}
-			}
-		}
-	}
-	for i, a := range s.program.Args {
-		if v, ok := strings.CutPrefix(a, "--"+name+"-dir="); ok {
-			dir = v
-		} else if a == "--"+name+"-dir" && i+1 < len(s.program.Args) {
-			dir = s.program.Args[i+1]
-		}
-	}
-	if filepath.IsAbs(dir) {
-		return dir
-	}
-	return filepath.Join(s.cfg.DataDir, dir)
 }
 
 // drain reads our pipes to their ends. They are named by their order: stderr, stdout.
@@ -204,8 +191,8 @@ func environment(env []string) []string {
 }
 
 // attend stays with a running child until it is dead, its sidecars with it while it is up. forced names the reason if it had to
-// be killed by us.
-func (s *Supervisor) attend(ctx context.Context, c *child, o order, args []string, ups uint64) (forced Cause, asked bool) {
+// be killed by us; up says that HTTP has answered.
+func (s *Supervisor) attend(ctx context.Context, c *child, o order, args []string, ups uint64) (forced Cause, asked, up bool) {
 	silence := s.cfg.StartTimeout
 	if slices.ContainsFunc(args, func(a string) bool {
 		return strings.HasPrefix(a, "--snapshot") || strings.HasPrefix(a, "--replay") || strings.HasPrefix(a, "--hard-replay")
@@ -240,7 +227,7 @@ func (s *Supervisor) attend(ctx context.Context, c *child, o order, args []strin
 	for {
 		select {
 		case <-c.done:
-			return forced, asked
+			return forced, asked, up
 		case <-alone:
 			alone = nil
 			patience = s.tuned().StopTimeout
@@ -251,7 +238,7 @@ func (s *Supervisor) attend(ctx context.Context, c *child, o order, args []strin
 			defer last.Stop()
 			term, kill = again.C, last.C
 		case <-ready:
-			ready = nil
+			ready, up = nil, true
 			tick.Stop()
 			if !asked {
 				s.crew = s.muster(s.crew)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -21,13 +23,19 @@ var (
 	ErrInUse     = errors.New("data directory is in use by another nodeos")
 )
 
-// Recover says what to do about a dirty database (exit code 2 and its message).
+// Recover says what to do about a dirty database (Exit.Dirty).
 type Recover string
 
 // The recovery policies.
 const (
-	RecoverReplay Recover = "replay" // run once with --replay-blockchain; if that is refused, once more with state/ moved aside
-	RecoverNone   Recover = "none"   // count it as any other exit
+	// RecoverReplay runs it once with --replay-blockchain, if the blocks are there from the first one on (FACT 19), or none at all and the
+	// arguments name a genesis. Otherwise a replay would be refused, or begin another chain: then it is as RecoverStay.
+	RecoverReplay Recover = "replay"
+	// RecoverStay keeps the node down, StateFailed with LastExit.Dirty(), until Start or Restart: whoever watches chooses between a
+	// replay (Start with --replay-blockchain) and a restore. Another start of the same kind would end in the same way (FACT 10).
+	RecoverStay Recover = "stay"
+	// RecoverNone counts it as any other exit.
+	RecoverNone Recover = "none"
 )
 
 // Config configures a Supervisor. ConfigDir, DataDir and Pipeline are needed, Ready unless Client is given, and Program
@@ -60,6 +68,7 @@ type Config struct {
 	TermEvery     time.Duration // SIGTERM is sent again this often; 0 = 5 s
 	Patience      time.Duration // SIGTERM to SIGKILL of a sidecar; 0 = 5 s
 	Recover       Recover       // "" = RecoverReplay
+	Nice          bool          // nice 19 and the idle I/O class for nodeos: never for one that may sign
 
 	Log *slog.Logger     // nil = nowhere
 	Now func() time.Time // nil = time.Now; stamps only
@@ -83,6 +92,8 @@ type Supervisor struct {
 	child  *child
 	exits  []time.Time // unasked ones in the budget's window
 	tuning Tuning
+
+	lastArgs []string // of the program chosen last
 
 	// Of the present start, or the last one; only Run's goroutine knows them.
 	program Program
@@ -140,7 +151,7 @@ func New(cfg Config) (*Supervisor, error) {
 		cfg: cfg, lock: lock, log: cfg.Log, wake: make(chan struct{}, 1),
 		tuning: Tuning{cfg.StopTimeout, cfg.Budget}.withDefaults(), crew: noCrew(),
 		order:  order{seq: 1, up: !cfg.StartDown},
-		status: Status{State: StateStopped, Since: cfg.Now()},
+		status: Status{State: StateStopped, Since: cfg.Now()}, lastArgs: cfg.Args,
 	}
 	s.now.Store(&moment{s.status, make(chan struct{})})
 	return s, nil
@@ -170,6 +181,9 @@ func (s *Supervisor) Watch() (Status, <-chan struct{}) {
 // Start asks for the node to be up, with args for this one start, and waits until HTTP answers. It forgives earlier
 // exits. ErrExited, ErrFailed, ErrOvertaken, ErrClosed, or the context's error; in the last case the start goes on. A node
 // that is up already is left alone.
+//
+// If a node with args ends by itself before it is up, it stays down (StateFailed): a plain start after a --snapshot that was
+// not read to its end, or after a --genesis-json that did not take, would begin another chain.
 func (s *Supervisor) Start(ctx context.Context, args ...string) error {
 	if err := CheckArgs(args); err != nil {
 		return err
@@ -331,20 +345,25 @@ func (s *Supervisor) Run(ctx context.Context) error {
 			p = plan{}
 			continue
 		}
-		next, recovering := s.recovery(p, exit)
-		p = next
-		if recovering {
-			continue
+		next, text := s.recovery(p, exit)
+		once := len(p.args) > 0 && !p.replay && !exit.up
+		switch p = next; {
+		case next.replay:
+		case text != "":
+			s.giveUp(ctx, exit, text)
+		case once:
+			s.giveUp(ctx, exit, "it was to be started once with arguments of its own and did not come up")
+		default:
+			s.pause(ctx, exit)
 		}
-		s.pause(ctx, exit)
 	}
 	return nil
 }
 
 // plan is how the next run differs from a plain one.
 type plan struct {
-	args     []string
-	recovery int // 0 plain, 1 with --replay-blockchain, 2 with state/ moved aside
+	args   []string
+	replay bool // by the recovery
 }
 
 // takeArgs gives an order's one-off arguments to the plan, once.
@@ -360,27 +379,28 @@ func (s *Supervisor) takeArgs(o order, p *plan) {
 	s.mu.Unlock()
 }
 
-// recovery says whether to start again at once, and how, after an exit nobody asked for.
-func (s *Supervisor) recovery(p plan, exit Exit) (plan, bool) {
-	if s.cfg.Recover != RecoverReplay {
-		return plan{}, false
-	}
+// recovery plans the start after an exit nobody asked for: a plain one, later, or a replay at once; or a text says why none is to come.
+func (s *Supervisor) recovery(p plan, exit Exit) (next plan, stay string) {
 	switch {
-	case exit.Cause == CauseDirty && p.recovery == 0:
-		s.log.Warn("state is dirty, replaying blocks.log; reversible blocks come from peers", "args", replayFlag)
-		return plan{args: []string{replayFlag}, recovery: 1}, true
-	case exit.Cause == CauseReplayRefused && p.recovery == 1:
-		state := s.chainDir("state")
-		aside := state + ".dirty-" + s.cfg.Now().UTC().Format("20060102T150405.000")
-		if err := os.Rename(state, aside); err != nil && !errors.Is(err, os.ErrNotExist) {
-			s.log.Error("cannot move the dirty state aside", "err", err)
-			return plan{}, false
-		}
-		s.log.Warn("replay refused, starting once with the dirty state moved aside", "moved_to", aside)
-		return plan{recovery: 2}, true
+	case !exit.Dirty() || s.cfg.Recover == RecoverNone:
+		return plan{}, ""
+	case s.cfg.Recover == RecoverStay:
+		return plan{}, "its state is dirty"
+	case p.replay:
+		return plan{}, "its state is dirty after a replay"
 	}
-	return plan{}, false
+	c, err := s.Layout().Holds()
+	switch {
+	case err != nil:
+		return plan{}, err.Error()
+	case !c.Replayable() && (c.Log || !slices.ContainsFunc(s.program.Args, isGenesis)):
+		return plan{}, "its state is dirty, and the blocks for a replay are not all there"
+	}
+	s.log.Warn("state is dirty, replaying blocks.log; reversible blocks come from peers", "args", replayFlag)
+	return plan{args: []string{replayFlag}, replay: true}, ""
 }
+
+func isGenesis(arg string) bool { return strings.HasPrefix(arg, "--genesis-") }
 
 const replayFlag = "--replay-blockchain"
 
@@ -395,11 +415,7 @@ func (s *Supervisor) pause(ctx context.Context, exit Exit) {
 	s.mu.Unlock()
 	if !ok {
 		s.log.Error("node stays down until it is told to start", "exits", n, "window", budget.Window, "last", exit.String(), "hint", exit.Hint())
-		s.set(func(st *Status) {
-			st.State, st.served, st.Hint = StateFailed, seq, exit.Hint()
-			st.Reason = fmt.Sprintf("%d exits in %s, the last one %s", n, budget.Window, exit)
-		})
-		s.idle(ctx, seq, 0)
+		s.down(ctx, seq, exit, fmt.Sprintf("%d exits in %s, the last one %s", n, budget.Window, exit))
 		return
 	}
 	s.log.Info("node will be started again", "in", wait, "exits", n)
@@ -408,6 +424,21 @@ func (s *Supervisor) pause(ctx context.Context, exit Exit) {
 		st.Reason = exit.String()
 	})
 	s.idle(ctx, seq, wait)
+}
+
+// giveUp keeps the node down after one exit.
+func (s *Supervisor) giveUp(ctx context.Context, exit Exit, text string) {
+	s.log.Error("node stays down until it is told to start", "reason", text, "last", exit.String(), "hint", exit.Hint())
+	s.mu.Lock()
+	seq := s.status.served // an order that came meanwhile is not waited over
+	s.mu.Unlock()
+	s.down(ctx, seq, exit, text+": "+exit.String())
+}
+
+// down waits for another order than seq.
+func (s *Supervisor) down(ctx context.Context, seq uint64, exit Exit, reason string) {
+	s.set(func(st *Status) { st.State, st.served, st.Reason, st.Hint = StateFailed, seq, reason, exit.Hint() })
+	s.idle(ctx, seq, 0)
 }
 
 // idle waits for another order than seq, for ctx, or for d where d is not 0.

@@ -186,14 +186,64 @@ func TestSupervisorReplaysADirtyState(t *testing.T) {
 	}
 }
 
-func TestSupervisorMovesTheStateAside(t *testing.T) {
-	r := newRig(t, "refuse", nil)
-	st := r.until("running", isState(StateRunning))
+// TestSupervisorStaysDown with a dirty state where a replay is refused (FACT 19), or is not the supervisor's to choose.
+func TestSupervisorStaysDown(t *testing.T) {
+	for mode, policy := range map[string]Recover{"partial": RecoverReplay, "ok": RecoverStay} {
+		t.Run(mode, func(t *testing.T) {
+			r := newRig(t, mode, func(c *Config) { c.Recover = policy })
+			r.until("running", isState(StateRunning))
+			r.Kill()
+			st := r.until("failed", isState(StateFailed))
+			if starts := r.starts(); len(starts) != 2 || !st.LastExit.Dirty() || !strings.Contains(st.Reason, "dirty") || st.Hint == "" {
+				t.Fatal(starts, st)
+			}
+			if err := r.StoppedCleanly(); !errors.Is(err, ErrNotClean) {
+				t.Error(err)
+			}
+			if err := r.Start(t.Context()); !errors.Is(err, ErrFailed) {
+				t.Error(err)
+			}
+			if err := r.Start(t.Context(), "--replay-blockchain"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestSupervisorStartsOnceWithArguments and not plainly after them: that could begin another chain.
+func TestSupervisorStartsOnceWithArguments(t *testing.T) {
+	r := newRig(t, "hang", func(c *Config) { c.StartDown, c.StartTimeout, c.ReplayTimeout = true, time.Millisecond, time.Hour })
+	started := make(chan error, 1)
+	go func() { started <- r.Start(t.Context(), "--snapshot", "/s.bin") }()
+	r.until("starting", func(s Status) bool { return s.PID != 0 })
+	eventually(t, 10*time.Second, func() bool { return r.starts()[0] != "" })
+	r.Kill() // not the StartTimeout
+	if err := <-started; !errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), "once with arguments") {
+		t.Error(err)
+	}
+	if st := r.Status(); st.State != StateFailed || st.LastExit.Cause != CauseKilled || !strings.Contains(r.starts()[0], "--snapshot /s.bin") {
+		t.Error(st)
+	}
+	r = newRig(t, "exit254", func(c *Config) { c.StartDown = true })
+	if err := r.Start(t.Context(), "--genesis-json", "g"); !errors.Is(err, ErrFailed) || len(r.starts()) != 1 {
+		t.Error(err, r.starts())
+	}
+
+	r = newRig(t, "hang", func(c *Config) { c.StartDown, c.StartTimeout, c.ReplayTimeout = true, time.Hour, 100*time.Millisecond })
+	if err := r.Start(t.Context(), "--snapshot", "/s.bin"); !errors.Is(err, ErrFailed) || r.Status().LastExit.Cause != CauseStartTimeout {
+		t.Error(err)
+	}
+
+	// Once up it is as any other.
+	r = newRig(t, "ok", func(c *Config) { c.StartDown = true })
+	if err := r.Start(t.Context(), "--snapshot", "/s.bin"); err != nil {
+		t.Fatal(err)
+	}
+	pid := r.Status().PID
 	r.Kill()
-	r.until("running again", func(s Status) bool { return s.State == StateRunning && s.PID != st.PID })
-	aside := must[[]string](t)(filepath.Glob(r.dir + "/data/state.dirty-*/dirty"))
-	if starts := r.starts(); len(aside) != 1 || len(starts) != 4 || !strings.Contains(starts[2], "--replay") || strings.Contains(starts[3], "--replay") {
-		t.Fatal(aside, starts)
+	r.until("running again", func(s Status) bool { return s.State == StateRunning && s.PID != pid })
+	if starts := r.starts(); len(starts) != 3 || strings.Contains(starts[1], "--snapshot") {
+		t.Error(starts)
 	}
 }
 
@@ -384,6 +434,35 @@ func TestSupervisorRefusals(t *testing.T) {
 	}
 }
 
+// TestSupervisorNeverReplaysBesideAnother: nodeos says dirty of a state that somebody else's nodeos has taken meanwhile.
+func TestSupervisorNeverReplaysBesideAnother(t *testing.T) {
+	var other *exec.Cmd
+	r := newRig(t, "ok", func(c *Config) {
+		c.StartDown, c.Budget.Exits = true, 1
+		c.Stdout = func() (*os.File, error) { // between the look at the data and the start
+			other = exec.Command(os.Args[0])
+			other.Env = append(os.Environ(), "NODE_TEST_ROLE=locker", "NODE_TEST_FILE="+c.DataDir+"/state/shared_memory.bin")
+			in := must[interface{ Close() error }](t)(other.StdinPipe())
+			t.Cleanup(func() { _ = in.Close(); _ = other.Wait() })
+			out := must[interface{ Read([]byte) (int, error) }](t)(other.StdoutPipe())
+			if err := other.Start(); err != nil {
+				return nil, err
+			}
+			_, _ = out.Read(make([]byte, 4))
+			return os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+		}
+	})
+	if err := durable.Write(r.dir+"/data/state/dirty", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Start(t.Context()); !errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), fmt.Sprintf("pid %d", other.Process.Pid)) {
+		t.Error(err)
+	}
+	if e := r.Status().LastExit; e.Cause != CauseInUse || e.Dirty() || e.Suspect || e.Hint() == "" || len(r.starts()) != 1 {
+		t.Error(e, r.starts())
+	}
+}
+
 // TestChildDiesWithItsManager: SIGKILL for the manager must be the end of its node (lease.md, fence pause and L10).
 func TestChildDiesWithItsManager(t *testing.T) {
 	dir := newDir(t, "stubborn")
@@ -468,21 +547,6 @@ func TestLockNoticesAReusedPid(t *testing.T) {
 	}
 	if clean, err := l.Reap(t.Context(), time.Second, slog.New(slog.DiscardHandler)); !clean || err != nil {
 		t.Error(clean, err)
-	}
-}
-
-func TestChainDir(t *testing.T) {
-	dir := newDir(t, "ok")
-	s := &Supervisor{cfg: Config{ConfigDir: dir + "/config", DataDir: "/d"}, program: Program{Args: []string{"--blocks-dir", "b"}}}
-	if got := s.chainDir("blocks") + " " + s.chainDir("state"); got != "/d/b /d/state" {
-		t.Error(got)
-	}
-	if err := durable.Write(dir+"/config/config.ini", []byte("state-dir = /fast/state # x\n")); err != nil {
-		t.Fatal(err)
-	}
-	s.program.Args = []string{"--blocks-dir=/b"}
-	if got := s.chainDir("blocks") + " " + s.chainDir("state"); got != "/b /fast/state" {
-		t.Error(got)
 	}
 }
 

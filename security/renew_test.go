@@ -92,6 +92,7 @@ func TestAnotherHostIsAsked(t *testing.T) {
 	k.SetHosts([]string{"lb.example"}) // it has it: nothing to do
 	k.SetHosts([]string{"lb.example", "bp.example"})
 	eventually(t, "the further host", func() bool { return !lacks(k.loaded.Load().leaf(), []string{"lb.example", "bp.example"}) })
+	eventually(t, "the count of both", func() bool { return k.Status().Renewed >= 2 }) // it is counted when all is done
 	if s := k.Status(); s.Serial == before || s.Renewed != 2 {
 		t.Errorf("%+v", s)
 	}

@@ -33,7 +33,9 @@ var siblings = map[string][]string{
 	"cluster/control": {"chain", "fsm", "meter", "logkey", "cluster/health"},
 	"node":            {"chain", "pulse", "meter", "logkey", "clock"},
 	"node/versions":   {"durable"}, // files and downloads; who runs a node glues the two
-	"backup":          {"chain"},
+	"backup":          {"chain", "durable"},
+	"backup/store":    {"backup", "durable"},
+	"backup/worker":   {"backup", "backup/store"},
 	"test/baseline":   {}, // what it shows must not be due to code of ours
 	"api":             {"chain", "fsm", "meter", "logkey", "security", "cluster", "cluster/health", "cluster/control"},
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -26,6 +27,10 @@ import (
 var built string
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "3"); err != nil { // they mostly wait
+		panic(err)
+	}
 	os.Exit(binaries.Main(m, &built, "cmd/roundtable", "cmd/simnodeos"))
 }
 

@@ -125,6 +125,7 @@ func TestWitness(t *testing.T) {
 	b := layOut(t, drill.Options{})
 	m1, m2, w := b.member("m1"), b.member("m2"), b.member("m3")
 	b.edit(w, map[string]string{`(?m)^\[manager\]$`: "[manager]\nwitness = true", `(?ms)^\[node\]$.*?^\[raft\]$`: "[raft]", `(?ms)^\[signer\]$.*`: ""})
+	b.withoutBackups(w)
 	for _, m := range []*drill.Member{m1, m2} { // a peer that is nobody's node is one that is missing
 		b.edit(m, map[string]string{`(?m)^(peers = .*?)(, )?"` + w.P2P() + `"`: "$1"})
 	}

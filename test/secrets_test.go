@@ -35,6 +35,8 @@ const (
 	plantedPassword = "planted-password-7f3a"
 	plantedEnv      = "planted-environment-91bc"
 	plantedArg      = "planted-argument-c04d"
+
+	aPlan = "weekly"
 )
 
 // TestNoSecretIsTold runs a cluster with TLS and looks for its secrets wherever somebody might read: in every log and file, in
@@ -63,6 +65,13 @@ func TestNoSecretIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.settle()
+	for path, body := range map[string]string{
+		"/cluster/backup?wait=60s": `{"kind":"snapshot"}`, "/cluster/plans": `{"id":"` + aPlan + `","kind":"data","every":"7d"}`,
+	} {
+		if a, err := ask(t.Context(), b.Members[0], http.MethodPost, path, body); err != nil || a.status > 201 {
+			t.Fatalf("POST %s: %d %s %v", path, a.status, a.body, err)
+		}
+	}
 	secrets = append(secrets, b.handedOut()...)
 
 	told := func(where string, text []byte) {
@@ -291,6 +300,10 @@ func (b *box) paths(m *drill.Member) (list []string) {
 	if err := get(b.t.Context(), m, "/cluster/operations", &operations); err != nil || len(operations) == 0 {
 		b.t.Fatalf("no operation to look at: %v", err)
 	}
+	var backups []api.Backup
+	if err := get(b.t.Context(), m, "/cluster/backups", &backups); err != nil || len(backups) == 0 {
+		b.t.Fatalf("no backup to look at: %v", err)
+	}
 	path := ""
 	for line := range strings.Lines(string(a.body)) {
 		switch {
@@ -302,6 +315,10 @@ func (b *box) paths(m *drill.Member) (list []string) {
 				list = append(list, "/cluster/members/"+m.ID)
 			case "/cluster/operations/{id}":
 				list = append(list, "/cluster/operations/"+operations[0].ID)
+			case "/cluster/backups/{id}":
+				list = append(list, "/cluster/backups/"+backups[0].ID)
+			case "/cluster/plans/{id}":
+				list = append(list, "/cluster/plans/"+aPlan)
 			case "/health/{role}":
 				list = append(list, "/health/live", "/health/ready", "/health/holder")
 			case "/cluster/events":

@@ -76,7 +76,7 @@ func levelOf(e fsm.Event) slog.Level {
 	switch {
 	case strings.HasPrefix(e.Kind, "alarm."):
 		return slog.LevelError
-	case e.Kind == "lease.released", e.Kind == "operation.failed", e.Kind == "operation.expired", e.Kind == "operation.fault", e.Kind == "round.missed":
+	case e.Kind == "lease.released", e.Kind == "operation.failed", e.Kind == "operation.expired", e.Kind == "operation.fault", e.Kind == "round.missed", e.Kind == "backup.damaged":
 		return slog.LevelWarn
 	}
 	return slog.LevelInfo

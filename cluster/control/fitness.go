@@ -22,6 +22,7 @@ type Candidate struct {
 
 const (
 	maxHeadLag = 2                                   // slots behind the best head among live members
+	maxLost    = 360                                 // slots behind what we signed, when everybody's node was lost: more than becomes irreversible late (325 blocks with 21 producers)
 	maxOffset  = chain.SlotMillis * time.Millisecond // of a clock against the median
 	// fresh is how old a member's newest report may be for it to be given the lease: two reports may be lost. Gossip takes
 	// longer to call a member dead, and a dead holder that still counts as alive would be granted its own lease again.
@@ -32,7 +33,8 @@ const (
 // operator asked for: it may go to a member that is nofailover or in maintenance.
 //
 // Who gave its lease up comes last, and so do those before it: a member whose key does not answer looks fit to the
-// others, and would be granted its own lease again and again.
+// others, and would be granted its own lease again and again. Before them come those whose node is about to be stopped for a backup, or to get other
+// data: that would have to wait for as long as they hold.
 func weigh(s *fsm.State, peers map[string]health.Peer, now time.Time, planned bool) []Candidate {
 	return rank(s, peers, now, planned, unfit)
 }
@@ -53,12 +55,20 @@ func rank(s *fsm.State, peers map[string]health.Peer, now time.Time, planned boo
 			-cmpBool(a.Fit, b.Fit),
 			cmp.Compare(gaveUp(s, a.ID, now), gaveUp(s, b.ID, now)),
 			-cmpBool(a.ID == s.Lease.Holder, b.ID == s.Lease.Holder),
+			cmpBool(wantedNode(s, a.ID), wantedNode(s, b.ID)),
 			-cmp.Compare(s.Members[a.ID].Priority, s.Members[b.ID].Priority),
 			-cmp.Compare(peers[a.ID].Report.Head.Slot, peers[b.ID].Report.Head.Slot),
 			cmp.Compare(a.ID, b.ID),
 		)
 	})
 	return list
+}
+
+// wantedNode reports whether an operation on a backup is at a member's node, and does not stop it now.
+func wantedNode(s *fsm.State, id string) bool {
+	return slices.ContainsFunc(s.RunningOperations(), func(o fsm.Operation) bool {
+		return o.Task != nil && o.Task.Member == id && (o.Kind == fsm.KindBackup || o.Kind == fsm.KindRestore)
+	})
 }
 
 // gaveUp is the newest epoch of a member that ended lately by a release or transfer, where the lease is released now and
@@ -98,13 +108,20 @@ func othersHead(s *fsm.State, peers map[string]health.Peer, self string) chain.S
 // unfit says why a member may not be given the lease, or "".
 func unfit(s *fsm.State, id string, p health.Peer, best chain.Slot, now time.Time, planned bool) string {
 	if o, ok := s.Working(id); ok {
-		return fmt.Sprintf("its node is being restarted: %s %d", o.Kind, o.ID)
+		what := "restarted"
+		if o.Task != nil {
+			what = "stopped and started"
+		}
+		return fmt.Sprintf("its node is being %s: %s %d", what, o.Kind, o.ID)
+	}
+	if o, ok := s.Halted(id); ok {
+		return fmt.Sprintf("its node writes a chain snapshot: %s %d", o.Kind, o.ID)
 	}
 	return unwell(s, id, p, best, now, planned)
 }
 
-// unwell is unfit, but for what operations do: where nobody else is fit, a member whose node is to be restarted, or is back and not
-// proved yet, is better than nobody.
+// unwell is unfit, but for what operations do: where nobody else is fit, a member whose node is to be restarted, stands still for a
+// snapshot, or is back and not proved yet, is better than nobody.
 func unwell(s *fsm.State, id string, p health.Peer, best chain.Slot, now time.Time, planned bool) string {
 	m, r := s.Members[id], p.Report
 	switch {
@@ -132,8 +149,29 @@ func unwell(s *fsm.State, id string, p health.Peer, best chain.Slot, now time.Ti
 		return fmt.Sprintf("its clock is %d ms off the median", r.OffsetMs)
 	case r.Head.Slot+maxHeadLag < best:
 		return fmt.Sprintf("its head is %d slots behind", best-r.Head.Slot)
+	case !planned && r.Head.Slot+maxLost < signed(s) && !wanted(s, id):
+		return fmt.Sprintf("its head is %d slots behind what we signed: bring a node with newer data up, or give those blocks up and restore this one by hand", signed(s)-r.Head.Slot)
 	}
 	return ""
+}
+
+// signed is a slot that a block of ours is in the chain of, at least as new as the last finished window of ours and as the last handoff.
+func signed(s *fsm.State) chain.Slot {
+	last := s.LastBlock.Slot
+	for _, w := range s.Round.Windows {
+		if w.Signed > 0 {
+			last = max(last, w.First)
+		}
+	}
+	return last
+}
+
+// wanted reports whether an operator had a member's node restored when nobody had signed for a while: he knows that newer blocks are given
+// up. Where somebody signed then, the node is to catch up first.
+func wanted(s *fsm.State, id string) bool {
+	return slices.ContainsFunc(s.Operations, func(o fsm.Operation) bool {
+		return o.Kind == fsm.KindRestore && o.Task != nil && o.Task.Member == id && !o.Task.Auto && chain.SlotAt(o.Started) > signed(s)+2*chain.WindowSlots
+	})
 }
 
 func cmpBool(a, b bool) int {

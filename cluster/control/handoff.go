@@ -252,7 +252,7 @@ func (c *handoffLeader) Reconcile(ctx context.Context, s *fsm.State) (time.Durat
 	again := time.Duration(0)
 	for _, o := range s.RunningOperations() {
 		if o.Rolling() {
-			continue // rolling.go
+			continue // operation_leader.go
 		}
 		if c.now().UnixMilli() > o.Deadline && !c.clockOff() {
 			try, cancel := context.WithTimeout(ctx, time.Second)

@@ -18,15 +18,18 @@ type Config struct {
 	Record  fsm.Member  // this member's record, with ID and the incarnation drawn at process start [S2]
 	First   fsm.Cluster // the configuration to write where the cluster has none yet; empty Name: never
 	Cluster Cluster
-	Node    Node        // nil for a witness
-	Gate    Gate        // nil for a witness
-	Home    Home        // nil for a witness; also where nothing can be restarted or upgraded
-	OnFatal func(error) // called when this manager, and its node with it, must not go on; nil: it is only logged
-	Now     func() time.Time
-	Log     *slog.Logger
+	Node    Node  // nil for a witness
+	Gate    Gate  // nil for a witness
+	Home    Home  // nil for a witness; also where nothing can be restarted or upgraded
+	Vault   Vault // nil for a witness; also where nothing is backed up
+	// TaskLimit is how long a step of an operation on a backup may take where nobody said; 0: two hours.
+	TaskLimit time.Duration
+	OnFatal   func(error) // called when this manager, and its node with it, must not go on; nil: it is only logged
+	Now       func() time.Time
+	Log       *slog.Logger
 	// Hold is a seam for tests that end a process at an exact moment of an operation: asked when this member comes to a step
 	// of its own ("transfer" is the moment between the closed gate of a handoff and its entry; for those of rolling operations see
-	// rolling_member.go and rolling.go), it keeps the member from going on for as long as it says true. nil: never, which is all
+	// rolling_member.go and operation_leader.go), it keeps the member from going on for as long as it says true. nil: never, which is all
 	// that an operator's manager knows.
 	Hold func(step string) bool
 	// Jumped reports whether this machine's wall clock jumped since the process started: nothing is granted or extended by it
@@ -49,6 +52,9 @@ type Manager struct {
 	node            Node
 	gate            Gate
 	home            Home
+	vault           Vault
+	taskLimit       time.Duration
+	backupIDs       atomic.Uint64 // how many ids of backups were made
 	now             func() time.Time
 	log             *slog.Logger
 	hold            func(step string) bool
@@ -62,9 +68,11 @@ type Manager struct {
 	turns           turns
 
 	clocks      clocks
+	stops       sync.Mutex    // of who stops the node for an operation, until it is started again
 	busy        atomic.Bool   // an operation has the node stopped, or starting
 	resumes     atomic.Uint64 // of the node by us: each makes it forget where to stop
-	waiting     waiting       // why rolling operations do not go on
+	waiting     waits[uint64] // why operations do not go on
+	plans       waits[string] // and why plans that are due do not fire
 	handing     atomic.Uint64 // epoch that a handoff of ours closed and whose transfer is under way
 	stopping    atomic.Bool   // it is about to stop, and must be given nothing any more
 	doubled     atomic.Uint64 // blocks of ours that were not ours to be
@@ -91,7 +99,7 @@ func NewManager(c Config) *Manager {
 	}
 	m := &Manager{
 		id: c.Record.ID, incarnation: c.Record.Incarnation, record: c.Record, first: c.First,
-		cluster: c.Cluster, node: c.Node, gate: c.Gate, home: c.Home, now: c.Now, log: c.Log, onFatal: c.OnFatal, hold: c.Hold, jumped: c.Jumped, minSlots: c.MinSlots,
+		cluster: c.Cluster, node: c.Node, gate: c.Gate, home: c.Home, vault: c.Vault, taskLimit: c.TaskLimit, now: c.Now, log: c.Log, onFatal: c.OnFatal, hold: c.Hold, jumped: c.Jumped, minSlots: c.MinSlots,
 		last: c.Last, keepSettings: c.Keep,
 		extensions: meter.NewHistogram(meter.Commits),
 	}
@@ -167,6 +175,15 @@ func (m *Manager) Run(ctx context.Context) {
 		m.run(ctx, worker, m.node.Changed, worker.changed)
 		worker.end()
 	})
+	tasks := newTaskMember(m, m.log)
+	wg.Go(func() {
+		m.run(ctx, tasks, m.node.Changed, tasks.changed)
+		tasks.end()
+	})
+	if m.vault != nil {
+		start(&retentionController{Manager: m, log: m.log})
+		start(&dirtyController{Manager: m, log: m.log})
+	}
 	if m.home != nil {
 		start(&homeController{m}, m.home.Changed)
 	}
@@ -182,7 +199,9 @@ func (m *Manager) Lead(ctx context.Context, since time.Time) {
 	start(&configController{m, m.log})
 	start(&leaseController{Manager: m, log: m.log, since: chain.SlotAt(since.UnixMilli())})
 	start(&handoffLeader{m, m.log})
-	start(&rollingLeader{Manager: m, log: m.log, since: since})
+	start(&operationLeader{Manager: m, log: m.log, since: since})
+	start(&planLeader{Manager: m, log: m.log, since: since})
+	start(&sweepController{Manager: m, log: m.log})
 	start(&rolloutController{Manager: m, log: m.log})
 	start(&mendController{Manager: m, log: m.log})
 	start(&clockController{m, m.log})

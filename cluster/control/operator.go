@@ -55,8 +55,8 @@ func (m *Manager) PatchCluster(ctx context.Context, c fsm.PatchCluster, key stri
 	return m.cluster.Propose(ctx, fsm.SetCluster{Cluster: c.On(s.Cluster.Version1())}, key)
 }
 
-// Cancel ends an operation where that is safe: before anything was stopped, a rolling one after the member at work. Otherwise
-// ErrOperationLate. A canceled one is canceled: asking again is no error.
+// Cancel ends an operation where that is safe: before anything was stopped, a rolling one after the member at work, a copy of a node's
+// data once the node is back. Otherwise ErrOperationLate. A canceled one is canceled: asking again is no error.
 func (m *Manager) Cancel(ctx context.Context, id uint64, _ string) (uint64, error) {
 	for {
 		s, _ := m.cluster.View()
@@ -76,8 +76,12 @@ func (m *Manager) Cancel(ctx context.Context, id uint64, _ string) (uint64, erro
 			return s.Index, nil
 		case o.Outcome != fsm.Running:
 			return 0, &fsm.Refusal{Rule: fsm.ErrEnded.Rule, Message: fmt.Sprintf("%s: operation %d is %s", fsm.ErrEnded.Message, id, o.Outcome)}
-		case o.Rolling():
-			index, err := m.cluster.Propose(ctx, fsm.CancelOperation{ID: id, Reason: "by an operator, " + through(s, o)}, "")
+		case o.Rolling() || o.Task != nil:
+			reason := "by an operator"
+			if o.Rolling() {
+				reason += ", " + through(s, o)
+			}
+			index, err := m.cluster.Propose(ctx, fsm.CancelOperation{ID: id, Reason: reason}, "")
 			if errors.Is(err, fsm.ErrStep) {
 				return 0, &fsm.Refusal{Rule: ErrOperationLate.Rule, Message: fmt.Sprintf("%s: %s %d is at %q", ErrOperationLate.Message, o.Kind, id, step), Hint: ErrOperationLate.Hint}
 			}

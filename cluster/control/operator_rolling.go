@@ -186,10 +186,7 @@ func (m *Manager) mayRoll(s *fsm.State, members []string) string {
 // produce meanwhile.
 func (m *Manager) cannotRoll(s *fsm.State, members []string) string {
 	peers, now := m.cluster.Peers(), m.now()
-	p := rollPlan{rollInput: rollInput{state: s, peers: peers, at: now}, best: bestHead(s, peers)}
-	if s.Lease.Open() {
-		p.holder = s.Lease.Holder
-	}
+	p := newLook(planInput{state: s, peers: peers, at: now})
 	if p.firstUp(members) != "" {
 		return ""
 	}
@@ -223,6 +220,6 @@ func (m *Manager) cannotRoll(s *fsm.State, members []string) string {
 
 // headNum is the highest head that is known.
 func (m *Manager) headNum(s *fsm.State) uint32 {
-	p := rollPlan{rollInput: rollInput{state: s, peers: m.cluster.Peers(), at: m.now()}}
+	p := newLook(planInput{state: s, peers: m.cluster.Peers(), at: m.now()})
 	return p.bestNum()
 }

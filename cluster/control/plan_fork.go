@@ -11,7 +11,7 @@ import (
 )
 
 // bestNum is the highest head among the live members.
-func (p *rollPlan) bestNum() uint32 {
+func (p *look) bestNum() uint32 {
 	var best uint32
 	for id := range maps.Keys(p.state.Members) {
 		if p.alive(id) {
@@ -22,7 +22,7 @@ func (p *rollPlan) bestNum() uint32 {
 }
 
 // armed goes on to the hard fork once all nodes were told to stop there.
-func (p *rollPlan) armed(fault string) rollDecision {
+func (p *rollPlan) armed(fault string) decision {
 	at, head := p.roll.Upgrade.AtBlock, p.bestNum()
 	switch {
 	case fault != "":
@@ -37,7 +37,7 @@ func (p *rollPlan) armed(fault string) rollDecision {
 }
 
 // forked goes on behind the hard fork.
-func (p *rollPlan) forked(fault string) rollDecision {
+func (p *rollPlan) forked(fault string) decision {
 	switch {
 	case fault == "":
 		return p.turn(fsm.StepResume, resumeTime, "")
@@ -48,7 +48,7 @@ func (p *rollPlan) forked(fault string) rollDecision {
 }
 
 // resume ends a hard fork once there is a block behind it.
-func (p *rollPlan) resume() rollDecision {
+func (p *rollPlan) resume() decision {
 	at, head := p.roll.Upgrade.AtBlock, p.bestNum()
 	switch {
 	case head > at:

@@ -10,7 +10,7 @@ import (
 )
 
 // child is the handoff of this operation that is under way.
-func (p *rollPlan) child() (fsm.Operation, bool) {
+func (p *look) child() (fsm.Operation, bool) {
 	for _, o := range p.state.RunningOperations() {
 		if o.Parent == p.op.ID && o.Handoff != nil {
 			return o, true
@@ -19,7 +19,7 @@ func (p *rollPlan) child() (fsm.Operation, bool) {
 	return fsm.Operation{}, false
 }
 
-// own reports whether a handoff is one that the planner wanted (rolling.go), and not an operator's nor that of a manager that stops:
+// own reports whether a handoff is one that the planner wanted (operation_leader.go), and not an operator's nor that of a manager that stops:
 // both say "now", or on whose behalf.
 func (p *rollPlan) own(o fsm.Operation) bool {
 	return o.Parent == p.op.ID && o.Handoff != nil && o.Handoff.When == ownHandoff && o.Actor == ""
@@ -66,7 +66,7 @@ func (p *rollPlan) successor(tried, preferred []string) string {
 }
 
 // handOver makes another member produce, one of the preferred if it can be: the holder is the only one left.
-func (p *rollPlan) handOver(preferred []string) rollDecision {
+func (p *rollPlan) handOver(preferred []string) decision {
 	if p.step.Name != fsm.StepHandOver {
 		if reason, culprit := p.ready(p.holder, p.settled()); reason != "" {
 			return p.notReady(reason, culprit)
@@ -86,11 +86,11 @@ func (p *rollPlan) handOver(preferred []string) rollDecision {
 	case p.late(): // it would not be over in time
 		return p.waitUntil(p.planBy(), "production was not handed over in time")
 	}
-	return rollDecision{handoff: to}
+	return decision{handoff: to}
 }
 
 // takeOver ends an operation whose members are all through, where it is wanted after the last of them has taken production over.
-func (p *rollPlan) takeOver() rollDecision {
+func (p *rollPlan) takeOver() decision {
 	done := p.finish(fsm.Done, "")
 	if !p.roll.TakeOver || len(p.roll.Done) == 0 || p.roll.Cancel || p.holder == "" {
 		return done
@@ -116,7 +116,7 @@ func (p *rollPlan) takeOver() rollDecision {
 	if p.step.Name != fsm.StepTakeOver {
 		return p.turn(fsm.StepTakeOver, handOverTime, "")
 	}
-	return rollDecision{handoff: last}
+	return decision{handoff: last}
 }
 
 // claimed reports whether the lease changed hands lately, other than by this operation's own handoffs.

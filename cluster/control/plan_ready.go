@@ -13,7 +13,7 @@ const outageSlots = 20
 
 // outage reports whether nobody produces nor could, and that not only for a moment: then there is nothing that a stop could cost. By the
 // state alone nobody may sign any more; who does not is told by reports, and a leader that hears nobody knows nothing.
-func (p *rollPlan) outage() bool {
+func (p *look) outage() bool {
 	l := p.state.Lease
 	heard := false
 	for _, id := range p.state.MemberIDs() {
@@ -33,7 +33,7 @@ func (p *rollPlan) outage() bool {
 // firstUp is the member whose node is started first in an outage, "" in none: one whose node is down, and who does not hold the open
 // lease. Once its node answers it is given the lease, as the only one that is well enough, and proved by the blocks that it makes
 // itself; the others follow as always.
-func (p *rollPlan) firstUp(ids []string) string {
+func (p *look) firstUp(ids []string) string {
 	if !p.outage() {
 		return ""
 	}
@@ -46,7 +46,7 @@ func (p *rollPlan) firstUp(ids []string) string {
 }
 
 // down reports whether a member says that its node does not run.
-func (p *rollPlan) down(id string) bool {
+func (p *look) down(id string) bool {
 	switch p.peers[id].Report.Node {
 	case "backoff", "failed", "stopped":
 		return true
@@ -56,7 +56,7 @@ func (p *rollPlan) down(id string) bool {
 
 // notReady waits for what keeps the next node from being stopped. Where it is a member that is through and does not stay well, that
 // member is rolled back in the end.
-func (p *rollPlan) notReady(reason, culprit string) rollDecision {
+func (p *rollPlan) notReady(reason, culprit string) decision {
 	d := p.waitUntil(p.planBy(), reason)
 	if d.finish == nil || d.finish.Outcome != fsm.Failed || p.op.Kind == fsm.KindRestart || culprit == "" || p.roll.Fault != "" || culprit == p.holder || !p.alive(culprit) || !slices.Contains(p.roll.Done, culprit) {
 		return d
@@ -97,7 +97,7 @@ func (p *rollPlan) ready(target string, done []string) (reason, culprit string) 
 }
 
 // unproductive says why production cannot be relied on now, or "".
-func (p *rollPlan) unproductive() string {
+func (p *look) unproductive() string {
 	l := p.state.Lease
 	switch {
 	case p.holder == "":
@@ -117,16 +117,16 @@ func (p *rollPlan) unproductive() string {
 }
 
 // fit says why a member would not be taken for a holder, by an operator; "" if it would.
-func (p *rollPlan) fit(id string) string {
+func (p *look) fit(id string) string {
 	return unfit(p.state, id, p.peers[id], p.best, p.at, true)
 }
 
 // alive reports whether a member's manager is there: its node may be in any state.
-func (p *rollPlan) alive(id string) bool { return p.away(id) == "" }
+func (p *look) alive(id string) bool { return p.away(id) == "" }
 
 // away says why a member's manager does not count as being there, "" if it does. Who died with the leader before looks well for a
 // second yet, so what a new leader heard before does not count.
-func (p *rollPlan) away(id string) string {
+func (p *look) away(id string) string {
 	peer := p.peers[id]
 	switch {
 	case !peer.Alive || p.at.Sub(peer.Seen) > fresh || peer.Report.Incarnation != p.state.Members[id].Incarnation:
@@ -145,7 +145,7 @@ func (p *rollPlan) thereNow(id string) bool {
 }
 
 // weakestFirst sorts members: the best candidate for production comes last.
-func (p *rollPlan) weakestFirst(ids []string) []string {
+func (p *look) weakestFirst(ids []string) []string {
 	var list []string
 	for _, c := range slices.Backward(weigh(p.state, p.peers, p.at, false)) {
 		if slices.Contains(ids, c.ID) {

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"roundtable/chain"
-	"roundtable/cluster/health"
 	"roundtable/fsm"
 )
 
@@ -34,30 +32,10 @@ const (
 	lateBlocks = 20
 )
 
-// rollInput is all that planRolling looks at.
-type rollInput struct {
-	state *fsm.State
-	op    fsm.Operation // running, rolling
-	peers map[string]health.Peer
-	at    time.Time
-	since time.Time // when this leader began to lead
-}
-
-// rollDecision is what is to be done now: at most one of turn, handoff and finish, or why nothing.
-type rollDecision struct {
-	turn    *fsm.TurnOperation
-	handoff string // the member that production is to be handed to
-	finish  *fsm.FinishOperation
-	wait    string
-}
-
 // rollPlan is one look at a rolling operation.
 type rollPlan struct {
-	rollInput
-	roll   fsm.Roll
-	step   fsm.Step
-	best   chain.Slot
-	holder string // of the open lease; "" for nobody
+	look
+	roll fsm.Roll
 }
 
 // planRolling decides what a rolling operation needs next. It looks at nothing but its input, so whoever leads decides the same:
@@ -69,11 +47,8 @@ type rollPlan struct {
 //
 // Reports are hearsay and may be old. What must not happen whatever they say is refused by the state (no node of a holder) and by
 // the member (rolling_member.go).
-func planRolling(in rollInput) rollDecision {
-	p := rollPlan{rollInput: in, roll: *in.op.Roll, step: in.op.Current(), best: bestHead(in.state, in.peers)}
-	if in.state.Lease.Open() {
-		p.holder = in.state.Lease.Holder
-	}
+func planRolling(in planInput) decision {
+	p := rollPlan{look: newLook(in), roll: *in.op.Roll}
 	if o, ok := p.child(); ok {
 		return p.wait("handoff %d to %s, at %q", o.ID, o.Handoff.To, o.Current().Name)
 	}
@@ -120,66 +95,6 @@ func planRolling(in rollInput) rollDecision {
 	return p.next()
 }
 
-func (p *rollPlan) millis() int64 { return p.at.UnixMilli() }
-
-// late reports whether the step's deadline has passed.
-func (p *rollPlan) late() bool { return p.millis() > p.op.Deadline }
-
-// fault is what failed in a step of members that is over, or whose time is.
-func (p *rollPlan) fault() string {
-	if p.step.Over() {
-		return p.step.Faults()
-	}
-	var away []string
-	for _, part := range p.step.Parts {
-		switch {
-		case part.Fault != "":
-			away = append(away, part.Member+": "+part.Fault)
-		case part.Ended == 0:
-			text := fmt.Sprintf("%s did not %s within %s", part.Member, verb(p.step.Name), p.lasted())
-			switch {
-			case p.away(part.Member) != "":
-				text += ": it " + p.away(part.Member)
-			case part.Text != "":
-				text += ": " + part.Text
-			}
-			away = append(away, text)
-		}
-	}
-	return strings.Join(away, "; ")
-}
-
-// lasted is how long the step was given.
-func (p *rollPlan) lasted() time.Duration {
-	return (time.Duration(p.op.Deadline-p.step.Since) * time.Millisecond).Round(time.Second)
-}
-
-func verb(step string) string {
-	switch step {
-	case fsm.StepStage:
-		return "make the version ready"
-	case fsm.StepTrigger:
-		return "see what the upgrade waits for"
-	case fsm.StepSnapshot:
-		return "make the chain snapshot"
-	case fsm.StepArm:
-		return "tell its node where to stop"
-	}
-	return "come back"
-}
-
-func (p *rollPlan) wait(format string, args ...any) rollDecision {
-	return rollDecision{wait: fmt.Sprintf(format, args...)}
-}
-
-// waitUntil waits for what the reason says is missing, and gives up at the deadline.
-func (p *rollPlan) waitUntil(deadline int64, reason string) rollDecision {
-	if p.millis() <= max(deadline, p.since.Add(hearTime).UnixMilli()) {
-		return rollDecision{wait: reason}
-	}
-	return p.finish(fsm.Failed, reason)
-}
-
 // planBy is until when the step after this one must have begun.
 func (p *rollPlan) planBy() int64 {
 	last := p.step.Since
@@ -193,18 +108,14 @@ func (p *rollPlan) planBy() int64 {
 	return min(last+fsm.PlanTime, p.op.Deadline) // whatever the clock of a member said
 }
 
-func (p *rollPlan) turn(step string, deadline time.Duration, fault string, members ...string) rollDecision {
+func (p *rollPlan) turn(step string, deadline time.Duration, fault string, members ...string) decision {
 	most := fsm.MaxStep * time.Millisecond
 	if step == fsm.StepStage || step == fsm.StepTrigger {
 		most = waitTime
 	}
-	return rollDecision{turn: &fsm.TurnOperation{
+	return decision{turn: &fsm.TurnOperation{
 		ID: p.op.ID, Number: p.op.Number(), Step: step, Members: members, Fault: fault, Deadline: p.at.Add(min(deadline, most)).UnixMilli(),
 	}}
-}
-
-func (p *rollPlan) finish(outcome fsm.Outcome, reason string) rollDecision {
-	return rollDecision{finish: &fsm.FinishOperation{ID: p.op.ID, Step: p.step.Name, Number: p.op.Number(), Outcome: outcome, Reason: reason}}
 }
 
 // limit is how long a member may take from its stop to its proof.
@@ -223,7 +134,7 @@ func through(s *fsm.State, o fsm.Operation) string {
 }
 
 // queued turns to the first step when nothing is before it any more.
-func (p *rollPlan) queued() rollDecision {
+func (p *rollPlan) queued() decision {
 	switch {
 	case p.state.Waits(p.op) && p.late():
 		return p.finish(fsm.Failed, "the operation before it did not end in time")
@@ -234,7 +145,7 @@ func (p *rollPlan) queued() rollDecision {
 }
 
 // validated begins, once what is asked for can be done.
-func (p *rollPlan) validated() rollDecision {
+func (p *rollPlan) validated() decision {
 	if p.op.Kind != fsm.KindUpgrade {
 		return p.next()
 	}
@@ -260,7 +171,7 @@ func (p *rollPlan) validated() rollDecision {
 }
 
 // begin is what comes between the stage of a version and the first node that is stopped.
-func (p *rollPlan) begin() rollDecision {
+func (p *rollPlan) begin() decision {
 	u := p.roll.Upgrade
 	waited := p.step.Name != fsm.StepStage
 	head := p.bestNum()
@@ -283,7 +194,7 @@ func (p *rollPlan) begin() rollDecision {
 		return p.turn(fsm.StepArm, armTime, "", p.state.Left(p.op)...)
 	case u.Snapshot && p.step.Name != fsm.StepSnapshot:
 		for _, id := range p.weakestFirst(p.state.MemberIDs()) {
-			if slices.Contains(p.roll.Members, id) && id != p.holder && p.fit(id) == "" {
+			if _, moving := p.state.HandoffOf(id); slices.Contains(p.roll.Members, id) && id != p.holder && p.fit(id) == "" && !moving { // nodeos stands still while it writes
 				return p.turn(fsm.StepSnapshot, snapshotTime, "", id)
 			}
 		}
@@ -293,7 +204,7 @@ func (p *rollPlan) begin() rollDecision {
 }
 
 // working watches a step that its members are at.
-func (p *rollPlan) working() rollDecision {
+func (p *rollPlan) working() decision {
 	var at []string
 	for _, part := range p.step.Parts {
 		if part.Ended == 0 {
@@ -304,7 +215,7 @@ func (p *rollPlan) working() rollDecision {
 	if len(at) == 1 && at[0] == p.holder && oneByOne(p.step.Name) {
 		if failed, _ := p.tries(); len(failed) < handOverTries {
 			if to := p.successor(failed, nil); to != "" {
-				return rollDecision{handoff: to}
+				return decision{handoff: to}
 			}
 		}
 		return p.wait("%s holds the lease, and nobody can take it over", at[0])
@@ -336,7 +247,7 @@ func oneByOne(step string) bool {
 }
 
 // next turns to the next member, or ends the operation when there is none.
-func (p *rollPlan) next() rollDecision {
+func (p *rollPlan) next() decision {
 	left := p.state.Left(p.op)
 	if len(left) == 0 {
 		return p.takeOver()

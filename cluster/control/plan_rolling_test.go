@@ -156,7 +156,12 @@ func (w *rolled) beside(kind, step string) *rolled {
 func (w *rolled) decide() string {
 	w.s.Operations = append(w.s.Operations, w.op)
 	defer func() { w.s.Operations = w.s.Operations[:len(w.s.Operations)-1] }()
-	d := planRolling(rollInput{state: w.s, op: w.op, peers: w.peers, at: w.at, since: w.since})
+	in := planInput{state: w.s, op: w.op, peers: w.peers, at: w.at, since: w.since}
+	plan := planRolling
+	if w.op.Task != nil {
+		plan = planTask
+	}
+	d := plan(in)
 	switch {
 	case d.turn != nil:
 		text := "turn " + d.turn.Step
@@ -168,6 +173,8 @@ func (w *rolled) decide() string {
 			text += ", fault: " + d.turn.Fault
 		}
 		return text
+	case d.cancel != nil:
+		return "cancel: " + d.cancel.Reason
 	case d.finish != nil:
 		return fmt.Sprintf("%s: %s", d.finish.Outcome, d.finish.Reason)
 	case d.handoff != "":

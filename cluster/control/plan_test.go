@@ -32,6 +32,17 @@ func world() (*fsm.State, map[string]health.Peer) {
 	return s, peers
 }
 
+// restores is an operation that restored a member's node, started at a slot.
+func restores(at chain.Slot, member string, auto bool) []fsm.Operation {
+	return []fsm.Operation{{ID: 9, Kind: fsm.KindRestore, Outcome: fsm.Done, Started: at.UnixMilli(), Task: &fsm.Task{Member: member, Auto: auto}}}
+}
+
+// snapshots is an operation that has a member's nodeos write a chain snapshot.
+func snapshots(member string) []fsm.Operation {
+	step := fsm.Step{Name: fsm.StepSnapshot, Assignee: member, Parts: []fsm.Part{{Member: member, Incarnation: incB}}}
+	return []fsm.Operation{{ID: 9, Kind: fsm.KindBackup, Outcome: fsm.Running, Task: &fsm.Task{Member: member, Copies: fsm.CopiesSnapshot}, Steps: []fsm.Step{step}}}
+}
+
 func TestPlanLease(t *testing.T) {
 	type change struct {
 		s     *fsm.State
@@ -58,6 +69,23 @@ func TestPlanLease(t *testing.T) {
 			report(c, "b", func(p *health.Peer) { p.Report.Head.Slot = 99 })
 			report(c, "c", func(p *health.Peer) { p.Report.Head.Slot = 100 })
 		}, "c", 105, "failover"},
+		{"whose node is to get other data comes late", func(c change) {
+			c.in.now = 104
+			o := restores(90, "b", false)
+			o[0].Outcome, o[0].Steps = fsm.Running, []fsm.Step{{Name: fsm.StepFetch, Assignee: "b", Parts: []fsm.Part{{Member: "b", Incarnation: incB}}}}
+			c.s.Operations = o
+		}, "c", 105, "failover"},
+		{"who stands still for a snapshot comes late", func(c change) {
+			c.in.now = 104
+			c.s.Operations = snapshots("b")
+		}, "c", 105, "failover"},
+		{"and is better than nobody", func(c change) {
+			c.in.now = 104
+			c.s.Operations = snapshots("b")
+			for _, id := range []string{"a", "c"} {
+				report(c, id, func(p *health.Peer) { p.Alive = false })
+			}
+		}, "b", 105, "failover"},
 		{"a node that is behind the others is still no choice", func(c change) {
 			c.in.now = 104
 			report(c, "a", func(p *health.Peer) { p.Report.Head.Slot = 104 })
@@ -83,6 +111,30 @@ func TestPlanLease(t *testing.T) {
 		}, "b", 105, "failover"},
 		{"a new leader waits", func(c change) { c.in.now, c.in.since = 104, 103 }, "", 0, "gives the holder time"},
 		{"a new leader grants what was released at once", func(c change) { c.in.now, c.in.since = 102, 102; c.s.Lease.Released = true }, "b", 105, "released"},
+		{"the only one that is left has old data", func(c change) {
+			c.in.now, c.s.Lease.Released = 102, true
+			c.s.Round.Windows = []fsm.Window{{First: 480, Due: 12, Signed: 12}, {First: 900, Due: 12, Missed: 12}}
+		}, "", 0, "slots behind what we signed"},
+		{"it has not much less", func(c change) {
+			c.in.now, c.s.Lease.Released = 102, true
+			c.s.Round.Windows = []fsm.Window{{First: 456, Due: 12, Signed: 1}}
+		}, "b", 105, "released"},
+		{"old data, and a handoff that told of newer", func(c change) { c.in.now, c.s.Lease.Released, c.s.LastBlock.Slot = 102, true, 600 }, "", 0, "slots behind what we signed"},
+		{"old data that an operator wants", func(c change) {
+			c.in.now, c.s.Lease.Released = 102, true
+			c.s.Round.Windows = []fsm.Window{{First: 480, Due: 12, Signed: 12}}
+			c.s.Operations = restores(505, "c", false)
+		}, "c", 105, "released"},
+		{"old data that nobody asked for", func(c change) {
+			c.in.now, c.s.Lease.Released = 102, true
+			c.s.Round.Windows = []fsm.Window{{First: 480, Due: 12, Signed: 12}}
+			c.s.Operations = restores(505, "c", true)
+		}, "", 0, "slots behind what we signed"},
+		{"old data that was wanted while somebody signed", func(c change) {
+			c.in.now, c.s.Lease.Released = 102, true
+			c.s.Round.Windows = []fsm.Window{{First: 480, Due: 12, Signed: 12}}
+			c.s.Operations = restores(504, "c", false)
+		}, "", 0, "slots behind what we signed"},
 		{"who gave it up gets it where nobody else is fit", func(c change) {
 			c.in.now, c.s.Lease.Released = 102, true
 			report(c, "b", func(p *health.Peer) { p.Alive = false })

@@ -10,7 +10,7 @@ import (
 
 // undo rolls back: who failed first, then where that is wanted those that were through, the holder last. fault is what happened,
 // where nothing is undone yet.
-func (p *rollPlan) undo(fault string) rollDecision {
+func (p *rollPlan) undo(fault string) decision {
 	first, gone := p.failing(), []string(nil)
 	if p.millis() > p.since.Add(hearTime).UnixMilli() { // whoever is gone is put right by the state when it comes back
 		gone = slices.DeleteFunc(slices.Clone(first), p.alive)
@@ -80,7 +80,7 @@ func (p *rollPlan) failing() []string {
 }
 
 // undone goes on after a member was rolled back, or was not.
-func (p *rollPlan) undone(fault string) rollDecision {
+func (p *rollPlan) undone(fault string) decision {
 	if fault == "" {
 		return p.undo("")
 	}

@@ -52,6 +52,7 @@ func (m *Manager) report(s *fsm.State) health.Report {
 		r.Reason = "witness"
 		return r
 	}
+	r.Repositories = m.tellRepositories()
 	n, g := m.node.View(), m.gate.View()
 	r.Chain = n.ChainID[:min(len(n.ChainID), chainDigits)]
 	r.Node, r.Fit, r.Reason = n.State, n.Healthy, n.Reason
@@ -69,6 +70,25 @@ func (m *Manager) report(s *fsm.State) health.Report {
 		r.Fit, r.Reason = false, "its manager stops"
 	}
 	return r
+}
+
+// toldRepositories is how many bytes the names of repositories may take in a report.
+const toldRepositories = 160
+
+// tellRepositories are the names of the repositories here; nil where they would make a report too long.
+func (m *Manager) tellRepositories() []string {
+	names := []string{}
+	if m.vault != nil {
+		names = append(names, m.vault.Repositories()...)
+	}
+	size := 0
+	for _, name := range names {
+		size += len(name) + 3
+	}
+	if size > toldRepositories {
+		return nil
+	}
+	return names
 }
 
 // lonely reports whether a node has no p2p peers where it should have some: missing peers that are members themselves do not

@@ -8,120 +8,32 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
-	"roundtable/chain"
 	"roundtable/fsm"
 	"roundtable/logkey"
 )
 
-// rollingMember does this member's part of rolling operations. What takes long is done by one goroutine at a time, the job; the
-// controller starts it, tells the cluster how far it is, and ends it when its step is over.
-//
-// Config.Hold is asked in this order, each with the step's name behind it: "" before anything, "stop " right before the node is
-// stopped, "prove " when it answers again, and "after " when all is done and not yet reported.
+// rollingMember does this member's part of rolling operations.
 type rollingMember struct {
-	*Manager
-	log *slog.Logger
-
-	job   *job      // nil: none; only for Reconcile
-	told  progress  // what was reported of the job last
-	when  time.Time // and when
-	armed uint64    // the operation that told the node to stop at a block; 0: none
-
-	mu   sync.Mutex
-	wake chan struct{} // closed when a job has something to tell
+	*worker
+	armed uint64 // the operation that told the node to stop at a block; 0: none
 }
 
-// tellEvery is how often progress is told.
-const tellEvery = 2 * time.Second
-
-// tellPercent is how much of it is worth an entry where the words stay.
-const tellPercent = 5
-
 func newRollingMember(m *Manager, log *slog.Logger) *rollingMember {
-	return &rollingMember{Manager: m, log: log, wake: make(chan struct{})}
+	c := &rollingMember{}
+	c.worker = newWorker(m, log, func(s *fsm.State) (fsm.Operation, fsm.Part, bool) { return m.part(s, fsm.Operation.Rolling, urgency) })
+	return c
 }
 
 // Name is the controller's.
 func (*rollingMember) Name() string { return "rolling member" }
 
-// changed is closed at the next word of a job.
-func (c *rollingMember) changed() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.wake
-}
-
-func (c *rollingMember) beat() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	close(c.wake)
-	c.wake = make(chan struct{})
-}
-
-// end waits for the job, whose context has ended.
-func (c *rollingMember) end() {
-	if c.job != nil {
-		c.job.cancel()
-		<-c.job.done
-	}
-}
-
-// progress is what a job has to say.
-type progress struct {
-	percent int
-	text    string
-	ended   bool
-	fault   string
-}
-
-// job is the work of one step.
-type job struct {
-	op     uint64
-	number int
-	step   string
-	part   fsm.Part
-	roll   fsm.Roll
-	kind   string
-	cancel context.CancelFunc
-	done   chan struct{}
-	given  time.Duration // for the step
-
-	mu   sync.Mutex
-	now  progress
-	beat func()
-}
-
-func (j *job) progress() progress {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.now
-}
-
-// say tells how far the job is; it never blocks.
-func (j *job) say(percent int, text string) {
-	j.mu.Lock()
-	changed := j.now.text != text
-	j.now.percent, j.now.text = min(max(percent, 0), 100), text
-	j.mu.Unlock()
-	if changed {
-		j.beat()
-	}
-}
-
 // Reconcile starts, reports and ends jobs.
 func (c *rollingMember) Reconcile(ctx context.Context, s *fsm.State) (time.Duration, error) {
 	o, part, ok := c.mine(s)
-	if j := c.job; j != nil && (!ok || j.op != o.ID || j.number != o.Number()) {
-		j.cancel()
-		select {
-		case <-j.done:
-			c.job = nil
-		default:
-			return 0, nil // its end wakes us
-		}
+	if c.job != nil && (!ok || !c.job.at(o)) && !c.givenUp() {
+		return 0, nil
 	}
 	switch {
 	case c.job != nil:
@@ -133,30 +45,14 @@ func (c *rollingMember) Reconcile(ctx context.Context, s *fsm.State) (time.Durat
 	case c.hold(o.Current().Name):
 		return holdWait, nil
 	}
-	c.start(ctx, o, part)
+	if step := o.Current().Name; step == fsm.StepArm || step == fsm.StepFork {
+		c.armed = o.ID
+	}
+	c.start(ctx, o, part, c.work)
 	return 0, nil
 }
 
-// mine finds the part that is this member's to do now: what stops the node goes before what waits.
-func (c *rollingMember) mine(s *fsm.State) (fsm.Operation, fsm.Part, bool) {
-	var found fsm.Operation
-	var part fsm.Part
-	if s.Members[c.id].Incarnation != c.incarnation {
-		return found, part, false // what it says would not be taken
-	}
-	for _, o := range s.RunningOperations() {
-		p, ok := o.Current().Part(c.id)
-		if !o.Rolling() || !ok || p.Ended != 0 {
-			continue
-		}
-		if found.ID == 0 || urgency(o.Current().Name) > urgency(found.Current().Name) {
-			found, part = o, p
-		}
-	}
-	return found, part, found.ID != 0
-}
-
-// urgency orders steps of several operations.
+// urgency orders steps of several operations: what stops the node goes before what waits.
 func urgency(step string) int {
 	switch step {
 	case fsm.StepTrigger:
@@ -165,72 +61,6 @@ func urgency(step string) int {
 		return 1
 	}
 	return 2
-}
-
-// start begins a job. It ends a little before the deadline, with a better reason than that the deadline has passed.
-func (c *rollingMember) start(ctx context.Context, o fsm.Operation, part fsm.Part) {
-	left := time.UnixMilli(o.Deadline).Sub(c.now())
-	ctx, cancel := context.WithTimeout(ctx, left-min(left/10, 2*time.Second))
-	j := &job{
-		op: o.ID, number: o.Number(), step: o.Current().Name, part: part, roll: *o.Roll, kind: o.Kind, cancel: cancel, done: make(chan struct{}), beat: c.beat,
-		given: (time.Duration(o.Deadline-o.Current().Since) * time.Millisecond).Round(time.Second),
-	}
-	c.job, c.told, c.when = j, progress{percent: part.Percent, text: part.Text}, time.Time{}
-	if j.step == fsm.StepArm || j.step == fsm.StepFork {
-		c.armed = o.ID
-	}
-	go func() {
-		defer c.beat()
-		defer close(j.done)
-		defer cancel()
-		text, err := c.work(ctx, j)
-		if !errors.Is(ctx.Err(), context.Canceled) { // else nobody waits for it any more
-			j.ended(ctx, text, err)
-		}
-	}()
-}
-
-// ended keeps what came out of the work.
-func (j *job) ended(ctx context.Context, text string, err error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	last := j.now.text
-	j.now = progress{percent: j.now.percent, text: text, ended: true}
-	switch {
-	case err == nil:
-		j.now.percent = 100
-	case ctx.Err() != nil && last != "":
-		j.now.text, j.now.fault = last, fmt.Sprintf("not done within %s: %s", j.given, last)
-	case ctx.Err() != nil:
-		j.now.fault = fmt.Sprintf("not done within %s", j.given)
-	default:
-		j.now.text, j.now.fault = last, err.Error()
-	}
-}
-
-// tell reports the job: its end, or how far it is, now and then.
-func (c *rollingMember) tell(ctx context.Context) (time.Duration, error) {
-	j, now := c.job, c.now()
-	p := j.progress()
-	switch {
-	case p.ended && c.hold("after "+j.step):
-		return holdWait, nil
-	case p.ended:
-	case gist(p.text) == gist(c.told.text) && p.percent-c.told.percent < tellPercent:
-		return 0, nil
-	case now.Sub(c.when) < tellEvery:
-		return tellEvery - now.Sub(c.when), nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	_, err := c.cluster.Propose(ctx, fsm.ReportOperation{
-		ID: j.op, Number: j.number, Member: c.id, Incarnation: c.incarnation, Percent: p.percent, Text: p.text, Ended: p.ended, Fault: p.fault,
-	}, "")
-	if err != nil && !refused(err) {
-		return 0, err
-	}
-	c.told, c.when = p, now
-	return 0, nil
 }
 
 // work does a step and returns what came out of it.
@@ -297,15 +127,12 @@ func (c *rollingMember) replace(ctx context.Context, j *job) (string, error) {
 	}
 	if stop {
 		c.pauseAt(ctx, "stop "+j.step)
-		if err := c.free(ctx, j); err != nil {
-			return "", err
-		}
 		if err := c.become(ctx, j, tag, config); err != nil {
 			return "", err
 		}
 	}
 	c.pauseAt(ctx, "prove "+j.step)
-	if err := c.home.Prove(ctx, c.othersHead, c.connected, j.later); err != nil {
+	if err := c.prove(ctx, j.later); err != nil {
 		return "", err
 	}
 	view := c.home.View()
@@ -315,75 +142,15 @@ func (c *rollingMember) replace(ctx context.Context, j *job) (string, error) {
 	return strings.TrimSpace("runs " + cmp.Or(view.Runs, c.node.View().Version)), nil
 }
 
-// later is the second half of a job's progress: the proof.
-func (j *job) later(percent int, text string) { j.say(50+percent/2, text) }
-
-// become stops and starts the node; meanwhile this member is nobody's choice.
+// become stops and starts the node, as soon as it may be stopped.
 func (c *rollingMember) become(ctx context.Context, j *job, tag, config string) error {
-	c.busy.Store(true)
-	defer c.busy.Store(false)
-	s, _ := c.cluster.View()
-	c.cluster.Publish(c.report(s))
-	return c.home.Become(ctx, tag, config, func(percent int, text string) { j.say(percent/2, text) })
-}
-
-// pauseAt is Config.Hold for a job.
-func (c *rollingMember) pauseAt(ctx context.Context, moment string) {
-	for c.hold(moment) && sleep(ctx, holdWait) {
-	}
-}
-
-// freeAgain is how often a member asks whether its node may be stopped.
-const freeAgain = 200 * time.Millisecond
-
-// free returns once the node may be stopped: all that was committed so far is applied here, the step is still to be done, this
-// member does not hold the lease, and its gate signs nothing. Production may come to it until then; the leader gives it away again.
-func (c *rollingMember) free(ctx context.Context, j *job) error {
-	for {
-		reason := c.notFree(ctx, j)
-		if reason == "" {
-			return nil
-		}
+	each := func(string) error {
 		if j.step == fsm.StepFork {
 			c.giveUpFork(ctx, j)
 		}
-		j.say(0, reason)
-		if !sleep(ctx, freeAgain) {
-			return ctx.Err()
-		}
+		return nil
 	}
-}
-
-func (c *rollingMember) notFree(ctx context.Context, j *job) string {
-	try, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	if err := c.cluster.Barrier(try); err != nil {
-		return "waits for a leader"
-	}
-	s, _ := c.cluster.View()
-	o, part, _ := c.mine(s)
-	g := c.gate.View()
-	switch {
-	case o.ID != j.op || o.Number() != j.number || part.Member != c.id:
-		return "its step is over"
-	case s.Lease.Open() && s.Lease.Holder == c.id:
-		return "waits: it holds the lease"
-	case g.Permitted > g.Closed:
-		return "waits for its gate"
-	}
-	return ""
-}
-
-// othersHead is the newest head among the other live members.
-func (c *rollingMember) othersHead() chain.Slot {
-	s, _ := c.cluster.View()
-	return othersHead(s, c.cluster.Peers(), c.id)
-}
-
-// connected reports whether the node has the p2p peers that it needs.
-func (c *rollingMember) connected() bool {
-	s, _ := c.cluster.View()
-	return !lonely(s, c.node.View())
+	return c.alone(ctx, j, each, func() error { return c.home.Become(ctx, tag, config, j.earlier) })
 }
 
 // triggerAgain is how often the chain is asked for what an upgrade waits for.
@@ -460,9 +227,6 @@ func (c *rollingMember) fork(ctx context.Context, j *job) (string, error) {
 		}
 	}
 	c.pauseAt(ctx, "stop "+j.step)
-	if err := c.free(ctx, j); err != nil {
-		return "", err
-	}
 	if err := c.become(ctx, j, u.Tag, ""); err != nil {
 		return "", err
 	}

@@ -124,7 +124,7 @@ func (w *model) plan() {
 	if o.Outcome != fsm.Running {
 		return
 	}
-	d := planRolling(rollInput{state: w.s, op: o, peers: w.peers(), at: w.at, since: w.since})
+	d := planRolling(planInput{state: w.s, op: o, peers: w.peers(), at: w.at, since: w.since})
 	var c fsm.Command
 	switch {
 	case d.turn != nil:
@@ -317,7 +317,7 @@ func TestRollingProperties(t *testing.T) {
 		for w.op().Outcome == fsm.Running {
 			if w.tick(); w.at.Sub(begun) > 15*time.Minute {
 				o := w.op()
-				t.Fatalf("%s does not end: at %q, %+v: %+v", kind, o.Current().Name, o.Current(), planRolling(rollInput{state: w.s, op: o, peers: w.peers(), at: w.at, since: w.since}))
+				t.Fatalf("%s does not end: at %q, %+v: %+v", kind, o.Current().Name, o.Current(), planRolling(planInput{state: w.s, op: o, peers: w.peers(), at: w.at, since: w.since}))
 			}
 		}
 		o := w.op()

@@ -97,7 +97,7 @@ type GateView struct {
 }
 
 // Home is what the controllers need of the local node's versions and configurations. The methods with a context may take long;
-// but for Resolve they are called from one goroutine at a time, and end with the context. All are idempotent: after a crash they are called again.
+// but for Resolve and Prove they are called from one goroutine at a time, and end with the context. All are idempotent: after a crash they are called again.
 // say tells how far they are: percent 0 to 100, and a few words; it never blocks.
 type Home interface {
 	// View never blocks.

@@ -31,6 +31,10 @@ type Report struct {
 	OffsetMs    int64       `json:"c,omitempty"` // its clock against the median of the members' clocks
 	Chain       string      `json:"b,omitempty"` // first 16 digits of its node's chain id
 	Finalizers  []string    `json:"k,omitempty"` // public BLS keys of its node
+
+	// Repositories are the names of those for backups that are configured there; nil: it does not say, because its program is older, or
+	// they would not fit.
+	Repositories []string `json:"e,omitzero"`
 }
 
 // Peer is a member as gossip sees it from here.

@@ -17,6 +17,10 @@ func TestCompletion(t *testing.T) {
 	f.on("GET /cluster/members", list)
 	f.on("GET /cluster/operations", []api.Operation{exampleOperation()})
 	f.on("GET /cluster/tokens", []api.Token{{ID: "k1", Name: "alice", Role: "admin"}})
+	f.on("GET /cluster/backups", []api.Backup{exampleBackup()})
+	f.on("GET /cluster/plans", []api.Plan{examplePlan()})
+	f.on("GET /cluster", api.Overview{Backups: []api.BackupStanding{{Repository: "default", Kind: "data"}, {Repository: "default", Kind: "snapshot"}, {Repository: "far", Kind: "data"}}})
+	backups, plans := exampleID+"\tdata, done, block 412345678\n:4\n", "nightly\tbackup of data in default, cron 30 3 * * *\n:4\n"
 	file := configHome(t)
 	put(t, file, "current = \"prod\"\n[contexts.prod]\nservers = [\""+f.URL+"\"]\n[contexts.test]\nhome = \"/h\"\n")
 	members := "a\tholder\nb\tstandby\nc\tstandby\nw\twitness\n:4\n"
@@ -37,6 +41,19 @@ func TestCompletion(t *testing.T) {
 		"operations cancel ":              "123\thandoff a -> b (safe), running\n:4\n",
 		"token revoke ":                   "k1\talice, admin\n:4\n",
 		"token create x --role ":          "read\noperate\nadmin\n:4\n",
+		"backup show ":                    backups,
+		"backup verify ":                  backups,
+		"backup restore ":                 backups,
+		"backup restore x --member ":      members,
+		"backup rm a ":                    backups,
+		"backup pin ":                     backups,
+		"backup create --kind ":           "data\nsnapshot\n:4\n",
+		"backup create --repository ":     "default\nfar\n:4\n",
+		"backup list --state ":            "running\ndone\ndamaged\nfailed\nexpired\n:4\n",
+		"plan show ":                      plans,
+		"plan run ":                       plans,
+		"plan disable ":                   plans,
+		"plan add x --action ":            "backup\nverify\nsweep\n:4\n",
 		"status --output ":                "table\njson\nyaml\n:4\n",
 		"status --context ":               "prod\ntest\n:4\n",
 		"context use ":                    "prod\ntest\n:4\n",

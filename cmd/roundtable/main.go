@@ -81,7 +81,7 @@ func rootCommand(m machine) *cobra.Command {
 	root.AddGroup(groups...)
 	for group, commands := range map[string][]*cobra.Command{
 		"look": {a.statusCommand(), a.membersCommand(), a.leaseCommand(), a.roundCommand(), a.raftCommand(), a.operationsCommand(), a.historyCommand(), a.eventsCommand()},
-		"act":  {a.handoffCommand(), a.restartCommand(), a.upgradeCommand(), a.rolloutCommand(), a.maintenanceCommand(), a.leaderCommand(), a.configCommand(), a.tokenCommand()},
+		"act":  {a.handoffCommand(), a.restartCommand(), a.upgradeCommand(), a.rolloutCommand(), a.backupCommand(), a.planCommand(), a.maintenanceCommand(), a.leaderCommand(), a.configCommand(), a.tokenCommand()},
 		"run": {
 			a.initCommand(), withExample(runCommand(), "roundtable run --home /var/lib/roundtable"), a.certificateCommand(), a.healthcheckCommand(), a.recoverCommand(),
 		},
@@ -93,6 +93,7 @@ func rootCommand(m machine) *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
+	root.AddCommand(a.workerCommand())
 	root.SetHelpCommandGroupID("self")
 	root.SetCompletionCommandGroupID("self")
 	return root

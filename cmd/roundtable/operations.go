@@ -72,12 +72,17 @@ func (a *app) cancelCommand() *cobra.Command {
 	return a.asks(&cobra.Command{
 		Use: "cancel ID", Short: "Cancel a running operation, where it can still be left", Args: cobra.ExactArgs(1),
 		Long: "Cancels a running operation. A handoff: until production is being moved; then it ends by itself within seconds. A restart, an\n" +
-			"upgrade or a rollout: at once where no node is stopped, else after the member at work; those that are through stay as they are.",
+			"upgrade or a rollout: at once where no node is stopped, else after the member at work; those that are through stay as they are.\n" +
+			"One on a backup: at once where no node is stopped, else when that is back; a restore, until the node's data is being replaced.",
 		Example:           "roundtable operations cancel 70",
 		ValidArgsFunction: a.completeOperations,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var o api.Operation
 			return a.change(cmd.Context(), http.MethodDelete, operationPath(args[0]), nil, &o, func(w *printer) {
+				if o.Outcome == fsm.Running && onBackup(o) {
+					w.line("%s %s stops when the node is back: %s", o.Kind, o.ID, doing(o))
+					return
+				}
 				if o.Outcome == fsm.Running {
 					w.line("%s %s stops after the member at work: %s", o.Kind, o.ID, doing(o))
 					return
@@ -94,6 +99,8 @@ func operationPath(id string) string { return "/cluster/operations/" + url.PathE
 func aim(o api.Operation) string {
 	members := strings.Join(o.Members, ", ")
 	switch {
+	case onBackup(o):
+		return taskAim(o)
 	case o.Parent != "":
 		return fmt.Sprintf("%s -> %s, of %s", o.From, o.To, o.Parent)
 	case o.To != "":
@@ -150,7 +157,7 @@ func printOperation(w *printer, o api.Operation) {
 	switch {
 	case o.Outcome != fsm.Running && o.Reason != "":
 		how = ": " + reason(o)
-	case o.Outcome == fsm.Running && len(o.Members) > 0:
+	case o.Outcome == fsm.Running && stepped(o):
 		how = fmt.Sprintf(", %d %%: %s", o.Percent, doing(o))
 	}
 	w.line("%s%s, %.2f s", outcomeInk(o.Outcome), how, o.Seconds)
@@ -167,13 +174,13 @@ func printOperation(w *printer, o api.Operation) {
 // printSteps shows the steps; of a rolling operation with what each member made of them.
 func printSteps(w *printer, o api.Operation) {
 	header, rows := []string{"step", "by", "since", "took"}, [][]any{}
-	if len(o.Members) > 0 {
+	if stepped(o) {
 		header = append(header, "what came of it")
 	}
 	for i, s := range o.Steps {
 		current := o.Outcome == fsm.Running && i+1 == len(o.Steps)
 		row := []any{s.Name, strings.Trim(strings.Replace(doers(s), "(leader)", "the leader", 1), "()"), clock(s.Since), fmt.Sprintf("%.3f s", s.Seconds)}
-		if len(o.Members) == 0 {
+		if !stepped(o) {
 			rows = append(rows, row)
 			continue
 		}

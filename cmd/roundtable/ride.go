@@ -90,7 +90,7 @@ func (r *rider) show(p *progress) {
 	}
 	if p.live() && o.Outcome == fsm.Running {
 		head := o.Kind + " " + o.ID + ": " + doing(o)
-		if len(o.Members) > 0 {
+		if stepped(o) {
 			head = fmt.Sprintf("%s %s  %3d %%  %s", o.Kind, o.ID, o.Percent, doing(o))
 		}
 		p.say(r.now(), head, memberLines(o)...)
@@ -137,8 +137,11 @@ func doers(s api.Step) string {
 	return firstOf(firstOf(s.Assignee, strings.Join(list, ", ")), "(leader)")
 }
 
-// memberLines say how each member of a rolling operation is, for a terminal.
+// memberLines say how each member of a rolling operation is, and the one of one on a backup, for a terminal.
 func memberLines(o api.Operation) (lines []string) {
+	if onBackup(o) {
+		return taskLines(o)
+	}
 	width := 0
 	for _, id := range o.Members {
 		width = max(width, len(id))
@@ -201,7 +204,7 @@ func (a *app) outcome(o api.Operation, raw []byte) error {
 	if name := failedAt(o); name != "" {
 		step = fmt.Sprintf(" at step %q", name)
 	}
-	if len(o.Members) > 0 {
+	if stepped(o) {
 		hint = "see: roundtable operations " + o.ID
 	}
 	return &failure{exitFailed, fmt.Sprintf("%s %s %s%s: %s%s", o.Kind, o.ID, o.Outcome, step, reason(o), left(o, o.Reason)), hint}
@@ -237,6 +240,8 @@ func reason(o api.Operation) string {
 // result is what a done operation brought about; "" where nothing was to do.
 func result(o api.Operation) string {
 	switch done := strings.Join(o.Done, ", "); {
+	case onBackup(o):
+		return taskResult(o)
 	case len(o.Members) == 0:
 		return ": " + o.From + " -> " + o.To
 	case done == "":

@@ -99,6 +99,9 @@ func printStatus(w *printer, o api.Overview) {
 	w.para("", "cluster   ", fmt.Sprintf("%s, producing for %s; leader %s, term %d; seen by %s at %s", dash(o.Cluster), dash(strings.Join(o.Producers, ", ")), dash(o.Leader), o.Term, o.Member, clock(o.At)))
 	w.para("", "lease     ", leaseLine(o.Lease))
 	w.para("", "round     ", roundLine(o.Round))
+	for _, b := range o.Backups {
+		w.para("", "backup    ", standingLine(b))
+	}
 	for _, op := range o.Operations {
 		w.para("33", "running   ", operationLine(op))
 	}
@@ -147,7 +150,7 @@ func roundLine(r api.Round) string {
 
 func operationLine(o api.Operation) string {
 	percent := ""
-	if len(o.Members) > 0 {
+	if stepped(o) {
 		percent = fmt.Sprintf("%d %%, ", o.Percent)
 	}
 	return fmt.Sprintf("%s %s, %s: %s, %sfor %.1f s in all", o.Kind, o.ID, aim(o), doing(o), percent, o.Seconds)

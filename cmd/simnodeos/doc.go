@@ -27,6 +27,10 @@
 //	--sim-feature-file FILE    protocol features that are active: lines "CODENAME [BLOCK]" (default block 2), active from that height on
 //	--sim-table FILE           rows of get_table_rows: lines {"code":"c","scope":"s","table":"t","key":"1","row":{...}}, without a row
 //	                           just the table. Both files are read at each request and may be missing until then
+//	--sim-block-bytes N        random bytes in each block of this node, so that blocks.log grows under load
+//	--sim-state-mb N           MiB of data in the state (default 1), spread over its sparse file of chain-state-db-size-mb
+//	--sim-state-churn N        KiB of that data which each block changes in place (default 32)
+//	--sim-finalizer            keep finalizers/safety.dat, as a node with a BLS key does; it holds the last block, nobody votes
 //	--sim-exit-at-start CODE   end at once; 254 as for a wrong option, 1 and 2 as for a full and a dirty state database
 //	--sim-exit-after D         end by itself D after HTTP came up, as for an exception: exit code 254, the state is written
 //	--sim-never-sync           answer, but take no block from peers
@@ -37,5 +41,9 @@
 //
 //	go build -ldflags "-X roundtable/cmd/simnodeos/sim.Version=v1.2.3 -X 'roundtable/cmd/simnodeos/sim.Args=--sim-never-sync'"
 //
-// Not imitated: deep-mind and the state history, real transactions, finalizer votes and safety.dat, setprods.
+// Its data directory is nodeos': the same files, of formats of its own but for their names, the first bytes of blocks.log and
+// blocks.index, with the same answers to what is missing, cut off, damaged or mixed up (package sim: blocklog.go, state.go, load.go say what
+// of it is recorded). A copy of it, complete or in one of the sets that nodeos can come back from, starts elsewhere and syncs.
+//
+// Not imitated: deep-mind and the state history, real transactions, finalizer votes, setprods.
 package main

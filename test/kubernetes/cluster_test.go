@@ -66,7 +66,7 @@ func run(m *testing.M) (code int, err error) {
 // build lays out the homes as the README says, and lets kustomize make the objects.
 func (b *built) build(dir string) error {
 	b.program = filepath.Join(dir, "roundtable")
-	build := exec.Command("go", "build", "-o", b.program, "./cmd/roundtable")
+	build := exec.Command("go", "build", "-ldflags", "-s -w", "-o", b.program, "./cmd/roundtable")
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)

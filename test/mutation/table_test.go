@@ -9,7 +9,7 @@ import (
 )
 
 // The guards, as issue 3 and design/lease.md name them, what the group rests on (docs/decisions/0011), and what rolling operations do
-// (docs/decisions/0012).
+// (docs/decisions/0012), and operations on backups (docs/decisions/0014).
 const (
 	rangeCheck   = "range check"
 	epochCheck   = "epoch check"
@@ -26,11 +26,15 @@ const (
 	oneGroup     = "one group"
 	lostLog      = "no vote without the log"
 	neverHolder  = "no node of a holder is stopped"
+	neverBehind  = "a node that is behind never wins"
 	oneAtATime   = "one that disturbs at a time"
 	wayBack      = "the way back of what fails"
+	wholeOnly    = "done is only what was stored"
+	keptStays    = "what is kept is not removed"
+	firesOnce    = "a plan fires once"
 )
 
-var guards = []string{rangeCheck, epochCheck, highestSlot, recordFirst, drainInside, finality, incarnation, packetTrust, lastBlock, pausedAlways, leaderGrace, reachBound, oneGroup, lostLog, neverHolder, oneAtATime, wayBack}
+var guards = []string{rangeCheck, epochCheck, highestSlot, recordFirst, drainInside, finality, incarnation, packetTrust, lastBlock, pausedAlways, leaderGrace, reachBound, oneGroup, lostLog, neverHolder, oneAtATime, wayBack, wholeOnly, keptStays, firesOnce}
 
 // mutant is one guard taken away in one layer.
 type mutant struct {
@@ -45,7 +49,7 @@ type mutant struct {
 
 // mutants are all of them, by guard.
 func mutants() []mutant {
-	all := slices.Concat(leaseMutants, gateMutants, controlMutants, groupMutants, rollingMutants)
+	all := slices.Concat(leaseMutants, gateMutants, controlMutants, groupMutants, rollingMutants, backupMutants, taskMutants, vaultMutants)
 	slices.SortStableFunc(all, func(a, b mutant) int { return slices.Index(guards, a.guard) - slices.Index(guards, b.guard) })
 	return all
 }

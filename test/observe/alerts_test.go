@@ -2,16 +2,19 @@ package observe
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"roundtable/api"
 	"roundtable/drill"
 	"roundtable/test/stranger"
 )
@@ -24,11 +27,13 @@ var undrilled = map[string]string{
 	"OperationLong":      "it takes an hour",
 	"VersionsDiffer":     "the same nodeos everywhere",
 	"ConfigurationWaits": "nothing is changed here",
+	"VerifyOld":          "it takes two weeks",
+	"PlanMissed":         "it takes an hour",
 }
 
 // The alerts that each drill causes; whatever else fires in it is a fault, but for what the drill itself allows.
 var (
-	nuisances = []string{"GateRefusals", "GateSlow", "MaintenanceForgotten", "LeaseFlapping", "LeaderFlapping", "UnknownNodeosLines", "APIRefusals"}
+	nuisances = []string{"GateRefusals", "GateSlow", "MaintenanceForgotten", "LeaseFlapping", "LeaderFlapping", "UnknownNodeosLines", "APIRefusals", "BackupFailed", "BackupDamaged", "BackupOld"}
 	oneDown   = []string{"ManagerCrashLoop", "ScrapeDown", "MemberDown", "NoQuorumMargin"}
 	noStandby = []string{"NoFitStandby"}
 	twoDown   = []string{"NoLeader", "NobodySigns"}
@@ -65,6 +70,7 @@ func TestHealthyAndNuisances(t *testing.T) {
 	tool(t, "prometheus")
 	b := start(t, drill.Options{Keosd: true, Secure: true}) // as an operator has it
 	b.handoff()                                             // so that there is an operation to show
+	backup := b.backedUp()
 	p := b.watch(t)
 	until(t, 30*time.Second, "a while of scrapes", func(ctx context.Context) error {
 		if _, err := b.Overview(ctx); err != nil { // somebody asks the API now and then
@@ -87,6 +93,7 @@ func TestHealthyAndNuisances(t *testing.T) {
 		}
 	}
 	b.change(holder, http.MethodPost, "/cluster/maintenance", `{"on":true}`)
+	b.spoil(backup)
 	for range 15 {
 		knock(t, standby)
 		babble(t, standby)
@@ -104,6 +111,45 @@ func TestHealthyAndNuisances(t *testing.T) {
 	}
 	p.fires(t, 40*time.Second, nuisances...)
 	p.onlyFired(t, nuisances...)
+}
+
+// backedUp has a backup made and verified, and plans one; it returns the backup's id.
+func (b *box) backedUp() (id string) {
+	b.t.Helper()
+	m := b.holder()
+	b.change(m, http.MethodPost, "/cluster/plans", `{"id":"hourly","kind":"data","every":"1h"}`)
+	b.change(m, http.MethodPost, "/cluster/backup?wait=25s", `{"kind":"data"}`)
+	var list []api.Backup
+	until(b.t, time.Minute, "a backup", func(ctx context.Context) error {
+		_, text, err := ask(ctx, m, http.MethodGet, "/cluster/backups?state=done", "")
+		if err == nil {
+			err = json.Unmarshal(text, &list)
+		}
+		if err == nil && len(list) != 1 {
+			err = fmt.Errorf("there are %d", len(list))
+		}
+		return err
+	})
+	b.change(m, http.MethodPost, "/cluster/backups/"+list[0].ID+"/verify?wait=25s", `{}`)
+	return list[0].ID
+}
+
+// spoil changes a bit of a backup in its repository, and lets the cluster find that: then there is no good one.
+func (b *box) spoil(backup string) {
+	b.t.Helper()
+	files, err := filepath.Glob(filepath.Join(b.Repository(), "packs", backup, "*"))
+	if err != nil || len(files) == 0 {
+		b.t.Fatalf("no packs of %s: %v", backup, err)
+	}
+	text, err := os.ReadFile(files[0])
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	text[len(text)/2] ^= 1
+	if err := errors.Join(os.Chmod(files[0], 0o600), os.WriteFile(files[0], text, 0o600)); err != nil {
+		b.t.Fatal(err)
+	}
+	b.change(b.holder(), http.MethodPost, "/cluster/backups/"+backup+"/verify", `{}`)
 }
 
 // knock asks a member's gate for what nodeos never asks for.

@@ -39,6 +39,12 @@ func always(v string) func(string, string) string {
 	return func(string, string) string { return v + forever }
 }
 
+// The labels of a kind of backups in a repository, and of a plan.
+const (
+	of      = `repository="default",kind="data"`
+	nightly = `plan="nightly",action="backup"`
+)
+
 // healthy is a cluster where all is well: m1 holds, m2 leads.
 func healthy() series {
 	s := series{}
@@ -69,12 +75,19 @@ func healthy() series {
 	for _, le := range []string{"0.05", "0.1", "0.2", "0.5", "+Inf"} {
 		s.each("roundtable_gate_sign_seconds_bucket", `le="`+le+`"`, "0+2"+forever)
 	}
-	for _, kind := range []string{"handoff", "restart", "upgrade", "rollout"} {
+	for _, kind := range []string{"handoff", "restart", "upgrade", "rollout", "backup", "restore", "verify", "sweep", "scan"} {
 		s.each("roundtable_operation_age_seconds", `kind="`+kind+`"`, "0"+forever)
 		for _, outcome := range []string{"done", "failed", "canceled", "expired"} {
 			s.each("roundtable_operations_total", fmt.Sprintf("kind=%q,outcome=%q", kind, outcome), "0"+forever)
 		}
 	}
+	s.each("roundtable_backup_last_success_timestamp_seconds", of, "0+5"+forever) // time begins at 0 in these cases
+	s.each("roundtable_backup_last_verified_timestamp_seconds", of, "0+5"+forever)
+	for _, state := range []string{"running", "done", "damaged", "failed", "expired"} {
+		s.each("roundtable_backups", of+fmt.Sprintf(",state=%q", state), map[bool]string{true: "3", false: "0"}[state == "done"]+forever)
+	}
+	s.each("roundtable_plan_due_timestamp_seconds", nightly, "10000000"+forever)
+	s.each("roundtable_plan_skipped_total", nightly, "2"+forever)
 	s.each("roundtable_build_info", `version="v1"`, "1"+forever)
 	for _, by := range []string{"m1", "m2", "m3"} {
 		for _, id := range []string{"m1", "m2", "m3"} {
@@ -192,6 +205,72 @@ var ruleCases = []ruleCase{
 	{
 		name: "an upgrade without an end", step: "1m", quiet: "1h", end: "1h20m", fires: []string{"OperationLong/warning"},
 		turn: func(s series) { s.each("roundtable_operation_age_seconds", `kind="upgrade"`, "0x11 0+60"+forever) },
+	},
+	{
+		name: "a backup of many hours", step: "1m", quiet: "1h", end: "5h",
+		turn: func(s series) { s.each("roundtable_operation_age_seconds", `kind="backup"`, "0x11 0+60"+forever) },
+	},
+	{
+		name: "a backup without an end", step: "10m", quiet: "13h", end: "15h", fires: []string{"OperationLong/warning"},
+		turn: func(s series) {
+			wellBackedUp(s, "10m")
+			s.each("roundtable_operation_age_seconds", `kind="backup"`, "0x11 0+600"+forever)
+		},
+	},
+	{
+		name: "a backup that fails", quiet: "55s", end: "1m20s", fires: []string{"BackupFailed/warning"},
+		turn: func(s series) {
+			s.each("roundtable_operations_total", `kind="backup",outcome="failed"`, "0x11 1"+forever)
+		},
+	},
+	{
+		name: "a while after a verification that expired, and a restore that was canceled", quiet: "55s", end: "20m",
+		turn: func(s series) {
+			s.each("roundtable_operations_total", `kind="verify",outcome="expired"`, "0x11 1"+forever)
+			s.each("roundtable_operations_total", `kind="restore",outcome="canceled"`, "0x11 1"+forever)
+		},
+	},
+	{
+		name: "a damaged backup", quiet: "55s", end: "1m5s", fires: []string{"BackupDamaged/critical"},
+		turn: func(s series) { s.each("roundtable_backups", of+`,state="damaged"`, "0x11 1"+forever) },
+	},
+	{
+		name: "a backup every day, which one member has not heard of", step: "10m", quiet: "2h", end: "60h",
+		turn: func(s series) {
+			wellBackedUp(s, "10m")
+			s.one("m3", "roundtable_backup_last_success_timestamp_seconds", of, "0"+forever)
+			s.one("m3", "roundtable_backup_last_verified_timestamp_seconds", of, "0"+forever)
+		},
+	},
+	{
+		name: "no backup any more", step: "10m", quiet: "48h", end: "50h", fires: []string{"BackupOld/warning"},
+		turn: func(s series) {
+			wellBackedUp(s, "10m")
+			s.each("roundtable_backup_last_success_timestamp_seconds", of, "0"+forever)
+		},
+	},
+	{
+		name: "nothing verified any more", step: "2h", quiet: "340h", end: "370h", fires: []string{"VerifyOld/warning"},
+		turn: func(s series) {
+			wellBackedUp(s, "2h")
+			s.each("roundtable_backup_last_verified_timestamp_seconds", of, "0"+forever)
+		},
+	},
+	{
+		name: "nothing to verify", step: "2h", quiet: "340h", end: "390h",
+		turn: func(s series) {
+			wellBackedUp(s, "2h")
+			s.each("roundtable_backup_last_verified_timestamp_seconds", of, "0"+forever)
+			s.each("roundtable_backups", of+`,state="done"`, "0"+forever)
+		},
+	},
+	{
+		name: "a plan that is left out", quiet: "55s", end: "1m20s", fires: []string{"PlanMissed/warning"},
+		turn: func(s series) { s.each("roundtable_plan_skipped_total", nightly, "2x11 3"+forever) },
+	},
+	{
+		name: "a plan that does not come", step: "1m", quiet: "1h", end: "1h20m", fires: []string{"PlanMissed/warning"},
+		turn: func(s series) { s.each("roundtable_plan_due_timestamp_seconds", nightly, "600"+forever) },
 	},
 	{
 		name: "two versions of nodeos while one is rolled out", step: "10m", quiet: "2h", end: "24h", turn: twoVersions,
@@ -377,4 +456,12 @@ func gone(s series, member string) {
 			s.one(by, "roundtable_raft_voters_alive", "", "3x11 2"+forever)
 		}
 	}
+}
+
+// wellBackedUp is a cluster that makes and verifies backups all the time, in samples that are so far apart.
+func wellBackedUp(s series, step string) {
+	seconds := map[string]string{"10m": "600", "2h": "7200"}[step]
+	s.each("roundtable_backup_last_success_timestamp_seconds", of, "0+"+seconds+forever)
+	s.each("roundtable_backup_last_verified_timestamp_seconds", of, "0+"+seconds+forever)
+	s.each("roundtable_plan_due_timestamp_seconds", nightly, "600+"+seconds+forever)
 }

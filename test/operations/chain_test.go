@@ -11,42 +11,26 @@ import (
 	"time"
 
 	"roundtable/drill"
+	"roundtable/test/box"
 )
 
-// argue gives every node more arguments.
-func (b *box) argue(args func(m *drill.Member) []string) {
-	b.t.Helper()
-	for _, m := range b.Members {
-		file := filepath.Join(m.Home, "config.toml")
-		quoted := ""
-		for _, a := range args(m) {
-			quoted += fmt.Sprintf("%q, ", a)
-		}
-		text := read(b.t, file)
-		if !strings.Contains(text, "\nargs = [") {
-			b.t.Fatal("the configuration has no arguments to add to")
-		}
-		write(b.t, file, strings.Replace(text, "\nargs = [", "\nargs = ["+quoted, 1))
-	}
-}
-
 // waits returns once an operation is staged and waits for the chain; no node was stopped until then.
-func (b *box) waits(id string, nodes map[string]int) {
-	b.t.Helper()
-	b.eventually(endTime, "the upgrade waiting for the chain", func(ctx context.Context) error {
-		o, err := b.operation(ctx, id)
+func (b *sandbox) waits(id string, nodes map[string]int) {
+	b.T.Helper()
+	b.Eventually(endTime, "the upgrade waiting for the chain", func(ctx context.Context) error {
+		o, err := b.Stands(ctx, id)
 		switch {
 		case err != nil:
 			return err
 		case o.Ended != "":
-			b.t.Fatalf("it has ended: %s %s", o.Outcome, o.Reason)
+			b.T.Fatalf("it has ended: %s %s", o.Outcome, o.Reason)
 		case o.Step != "await trigger":
 			return errors.New(o.Message)
 		}
 		return nil
 	})
-	if got := changed(nodes, b.nodes()); len(got) > 0 {
-		b.t.Errorf("%v were restarted before", got)
+	if got := box.Changed(nodes, b.Nodes()); len(got) > 0 {
+		b.T.Errorf("%v were restarted before", got)
 	}
 }
 
@@ -56,67 +40,67 @@ func TestTheChainSaysWhen(t *testing.T) {
 	t.Parallel()
 	b := layOut(t, drill.Options{})
 	features, table := filepath.Join(b.Dir, "features"), filepath.Join(b.Dir, "table")
-	b.argue(func(*drill.Member) []string { return []string{"--sim-feature-file", features, "--sim-table", table} })
+	b.Argue(func(*drill.Member) []string { return []string{"--sim-feature-file", features, "--sim-table", table} })
 	const row = `{"code":"vote","scope":"vote","table":"version","key":"1","row":{"id":1,"tag":"%s"}}` + "\n"
-	write(t, table, fmt.Sprintf(row, "none"))
+	box.Write(t, table, fmt.Sprintf(row, "none"))
 	b.up()
 	for _, c := range []struct {
 		name    string
-		trigger fields
+		trigger box.Fields
 		pull    func(t *testing.T)
 		says    string
 	}{
-		{name: "a protocol feature", trigger: fields{"feature": "BLS_PRIMITIVES2"}, pull: func(t *testing.T) { write(t, features, "BLS_PRIMITIVES2\n") }, says: "BLS_PRIMITIVES2"},
-		{name: "a row", trigger: fields{"row": fields{"code": "vote", "scope": "vote", "table": "version", "key": "1", "field": "tag", "value": "next"}},
-			pull: func(t *testing.T) { write(t, table, fmt.Sprintf(row, "next")) }, says: "tag"},
+		{name: "a protocol feature", trigger: box.Fields{"feature": "BLS_PRIMITIVES2"}, pull: func(t *testing.T) { box.Write(t, features, "BLS_PRIMITIVES2\n") }, says: "BLS_PRIMITIVES2"},
+		{name: "a row", trigger: box.Fields{"row": box.Fields{"code": "vote", "scope": "vote", "table": "version", "key": "1", "field": "tag", "value": "next"}},
+			pull: func(t *testing.T) { box.Write(t, table, fmt.Sprintf(row, "next")) }, says: "tag"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := b.in(t)
-			nodes, tag := b.nodes(), b.otherVersion()
-			body := fields{"tag": tag, "limit": limit}
+			nodes, tag := b.Nodes(), b.otherVersion()
+			body := box.Fields{"tag": tag, "limit": limit}
 			for k, v := range c.trigger {
 				body[k] = v
 			}
-			id := b.begin("/cluster/upgrade", body)
+			id := b.Order("/cluster/upgrade", body)
 			b.waits(id, nodes)
-			standby := b.other(b.overview().Holder()).ID
-			b.done("/cluster/restart", fields{"member": standby, "limit": limit}, endTime)
-			if got := changed(nodes, b.nodes()); !slices.Equal(got, []string{standby}) {
+			standby := b.Other(b.View().Holder()).ID
+			b.Done("/cluster/restart", box.Fields{"member": standby, "limit": limit}, endTime)
+			if got := box.Changed(nodes, b.Nodes()); !slices.Equal(got, []string{standby}) {
 				t.Errorf("%v were restarted", got)
 			}
 			c.pull(t)
-			o := b.end(id, 2*endTime)
-			if o.Outcome != "done" || !strings.Contains(told(o), c.says) {
-				t.Errorf("it is %s: %s", o.Outcome, told(o))
+			o := b.End(id, 2*endTime)
+			if o.Outcome != "done" || !strings.Contains(box.Told(o), c.says) {
+				t.Errorf("it is %s: %s", o.Outcome, box.Told(o))
 			}
 			b.all(tag)
 		})
 	}
 	t.Run("a block", func(t *testing.T) {
 		b := b.in(t)
-		nodes, tag, at := b.nodes(), b.otherVersion(), b.head()+16
-		id := b.begin("/cluster/upgrade", fields{"tag": tag, "at_block": at, "limit": limit})
+		nodes, tag, at := b.Nodes(), b.otherVersion(), b.Head()+16
+		id := b.Order("/cluster/upgrade", box.Fields{"tag": tag, "at_block": at, "limit": limit})
 		b.waits(id, nodes)
-		for b.head() < at-2 {
-			if got := changed(nodes, b.nodes()); len(got) > 0 {
-				t.Fatalf("%v were restarted at block %d, before block %d", got, b.head(), at)
+		for b.Head() < at-2 {
+			if got := box.Changed(nodes, b.Nodes()); len(got) > 0 {
+				t.Fatalf("%v were restarted at block %d, before block %d", got, b.Head(), at)
 			}
 		}
-		if o := b.end(id, 2*endTime); o.Outcome != "done" {
-			t.Errorf("it is %s: %s", o.Outcome, told(o))
+		if o := b.End(id, 2*endTime); o.Outcome != "done" {
+			t.Errorf("it is %s: %s", o.Outcome, box.Told(o))
 		}
 		b.all(tag)
 	})
-	b.settle()
-	b.check(false)
+	b.Whole()
+	b.Judge(false)
 }
 
 // all fails where a node is of another version.
-func (b *box) all(tag string) {
-	b.t.Helper()
+func (b *sandbox) all(tag string) {
+	b.T.Helper()
 	for id, is := range b.tags() {
-		if err := b.Runs(b.t.Context(), b.member(id), tag); is != tag || err != nil {
-			b.t.Errorf("%s has %s and not %s: %v", id, is, tag, err)
+		if err := b.Runs(b.T.Context(), b.Get(id), tag); is != tag || err != nil {
+			b.T.Errorf("%s has %s and not %s: %v", id, is, tag, err)
 		}
 	}
 }
@@ -127,15 +111,15 @@ func TestHardFork(t *testing.T) {
 	t.Parallel()
 	b := layOut(t, drill.Options{}).up()
 	tag := b.otherVersion()
-	b.done("/cluster/upgrade", fields{"tag": tag, "members": []string{b.other(b.overview().Holder()).ID}}, endTime)
-	at := b.head() + 40
-	o := b.end(b.begin("/cluster/upgrade", fields{"tag": tag, "at_block": at, "hard_fork": true, "limit": limit}), 2*endTime)
+	b.Done("/cluster/upgrade", box.Fields{"tag": tag, "members": []string{b.Other(b.View().Holder()).ID}}, endTime)
+	at := b.Head() + 40
+	o := b.End(b.Order("/cluster/upgrade", box.Fields{"tag": tag, "at_block": at, "hard_fork": true, "limit": limit}), 2*endTime)
 	if o.Outcome != "done" || len(o.Done) != len(b.Members) {
-		t.Fatalf("it is %s, through: %v: %s", o.Outcome, o.Done, told(o))
+		t.Fatalf("it is %s, through: %v: %s", o.Outcome, o.Done, box.Told(o))
 	}
-	b.settle()
+	b.Whole()
 	b.all(tag)
-	r := b.check(true)
+	r := b.Judge(true)
 	chain, err := b.Chain(t.Context(), at-4)
 	if err != nil {
 		t.Fatal(err)

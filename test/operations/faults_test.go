@@ -4,15 +4,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"roundtable/api"
 	"roundtable/drill"
+	"roundtable/test/box"
 )
 
 // upgrades is a section of config.toml.
@@ -31,12 +28,12 @@ func TestWhatFailsBeforeAnythingStops(t *testing.T) {
 	if err := os.WriteFile(hook, []byte("#!/bin/sh\ntest -e "+allowed+" && exit 0\necho the backup was refused\nexit 3\n"), 0o700); err != nil { //nolint:gosec // a program
 		t.Fatal(err)
 	}
-	b.configure(nil, func(*drill.Member) string {
+	b.Configure(nil, func(*drill.Member) string {
 		return upgrades("auto_install = true", fmt.Sprintf("source = %q", s.source()), fmt.Sprintf("hook = %q", hook))
 	})
 	root := os.Geteuid() == 0
 	if root {
-		b.mount(filepath.Join(b.Members[1].Home, "downloads"), small)
+		box.Mount(t, filepath.Join(b.Members[1].Home, "downloads"), small)
 	}
 	// What is on the shelf.
 	plain := func(tag string) []byte { return archive(t, entry{"nodeos", good(tag)}) }
@@ -53,30 +50,30 @@ func TestWhatFailsBeforeAnythingStops(t *testing.T) {
 
 	for _, c := range []struct {
 		name   string
-		body   fields
+		body   box.Fields
 		reason []string // all of them
 		step   string
 		root   bool
 	}{
-		{name: "an asset that is not there", body: fields{"tag": "v2.0.0"}, reason: []string{"404", "v2.0.0/nodeos.zip"}},
-		{name: "another checksum than the operator says", body: fields{"tag": "v2.0.1", "sha256": sum([]byte("x"))}, reason: []string{"SHA-256", sum([]byte("x"))}},
-		{name: "another checksum than the one beside it", body: fields{"tag": "v2.0.2"}, reason: []string{"SHA-256", sum([]byte("another file"))}},
-		{name: "no checksum", body: fields{"tag": "v2.0.3"}, reason: []string{"no SHA-256 of", "v2.0.3/nodeos.zip"}},
-		{name: "an archive that leaves its folder", body: fields{"tag": "v2.0.4"}, reason: []string{"../../../escaped"}},
-		{name: "a version that lies", body: fields{"tag": "v2.0.5"}, reason: []string{"v2.0.5", "v9.0.0"}},
-		{name: "a full disk", body: fields{"tag": "v2.0.6"}, reason: []string{b.Members[1].ID, "room"}, root: true},
-		{name: "an archive without nodeos", body: fields{"tag": "v2.0.7"}, reason: []string{"nodeos"}},
-		{name: "what is no archive", body: fields{"tag": "v2.0.8"}, reason: []string{"archive"}},
-		{name: "a hook that fails", body: fields{"tag": next}, reason: []string{"the backup was refused", "exit code 3"}, step: "switch"},
+		{name: "an asset that is not there", body: box.Fields{"tag": "v2.0.0"}, reason: []string{"404", "v2.0.0/nodeos.zip"}},
+		{name: "another checksum than the operator says", body: box.Fields{"tag": "v2.0.1", "sha256": sum([]byte("x"))}, reason: []string{"SHA-256", sum([]byte("x"))}},
+		{name: "another checksum than the one beside it", body: box.Fields{"tag": "v2.0.2"}, reason: []string{"SHA-256", sum([]byte("another file"))}},
+		{name: "no checksum", body: box.Fields{"tag": "v2.0.3"}, reason: []string{"no SHA-256 of", "v2.0.3/nodeos.zip"}},
+		{name: "an archive that leaves its folder", body: box.Fields{"tag": "v2.0.4"}, reason: []string{"../../../escaped"}},
+		{name: "a version that lies", body: box.Fields{"tag": "v2.0.5"}, reason: []string{"v2.0.5", "v9.0.0"}},
+		{name: "a full disk", body: box.Fields{"tag": "v2.0.6"}, reason: []string{b.Members[1].ID, "room"}, root: true},
+		{name: "an archive without nodeos", body: box.Fields{"tag": "v2.0.7"}, reason: []string{"nodeos"}},
+		{name: "what is no archive", body: box.Fields{"tag": "v2.0.8"}, reason: []string{"archive"}},
+		{name: "a hook that fails", body: box.Fields{"tag": next}, reason: []string{"the backup was refused", "exit code 3"}, step: "switch"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.root && !root {
 				t.Skip("a small disk is mounted by root")
 			}
 			b := b.in(t)
-			nodes, tags := b.nodes(), b.tags()
-			o := b.end(b.begin("/cluster/upgrade", c.body), endTime)
-			text := told(o)
+			nodes, tags := b.Nodes(), b.tags()
+			o := b.End(b.Order("/cluster/upgrade", c.body), endTime)
+			text := box.Told(o)
 			if o.Outcome != "failed" {
 				t.Errorf("it is %s: %s", o.Outcome, text)
 			}
@@ -85,10 +82,10 @@ func TestWhatFailsBeforeAnythingStops(t *testing.T) {
 					t.Errorf("the reason does not say %q: %s", want, text)
 				}
 			}
-			if now := b.nodes(); !equal(nodes, now) {
+			if now := b.Nodes(); !box.Equal(nodes, now) {
 				t.Errorf("nodes were stopped: pids %v became %v", nodes, now)
 			}
-			if now := b.tags(); !equal(tags, now) {
+			if now := b.tags(); !box.Equal(tags, now) {
 				t.Errorf("versions were switched: %v became %v", tags, now)
 			}
 			t.Log(text)
@@ -98,54 +95,18 @@ func TestWhatFailsBeforeAnythingStops(t *testing.T) {
 		t.Errorf("the archive left its folder: %v %v", found, err)
 	}
 	// With nothing wrong it goes through, fetched from the shelf.
-	write(t, allowed, "")
-	o := b.done("/cluster/upgrade", fields{"tag": "v2.0.1"}, 2*endTime)
-	if text := told(o); !strings.Contains(text, sum(plain("v2.0.1"))) {
+	box.Write(t, allowed, "")
+	o := b.Done("/cluster/upgrade", box.Fields{"tag": "v2.0.1"}, 2*endTime)
+	if text := box.Told(o); !strings.Contains(text, sum(plain("v2.0.1"))) {
 		t.Errorf("the checksum is not shown: %s", text)
 	}
 	for id, tag := range b.tags() {
-		if err := b.Runs(t.Context(), b.member(id), "v2.0.1"); tag != "v2.0.1" || err != nil {
+		if err := b.Runs(t.Context(), b.Get(id), "v2.0.1"); tag != "v2.0.1" || err != nil {
 			t.Errorf("%s has %s: %v", id, tag, err)
 		}
 	}
-	b.settle()
-	b.check(false)
-}
-
-// told is all that an operation says of what went wrong, or came out of it.
-func told(o api.Operation) string {
-	list := []string{o.Reason, o.Fault}
-	for _, s := range o.Steps {
-		for _, p := range s.Parts {
-			list = append(list, p.Text, p.Fault)
-		}
-	}
-	return strings.Join(slices.Compact(slices.DeleteFunc(list, func(s string) bool { return s == "" })), "; ")
-}
-
-func equal[V comparable](a, b map[string]V) bool {
-	for k := range a {
-		if a[k] != b[k] {
-			return false
-		}
-	}
-	return len(a) == len(b)
-}
-
-// mount puts a small disk somewhere, until the test ends.
-func (b *box) mount(dir string, bytes int) {
-	b.t.Helper()
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		b.t.Fatal(err)
-	}
-	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("size=%d,mode=0700", bytes)); err != nil {
-		b.t.Fatalf("mounting a small disk: %v", err)
-	}
-	b.t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			b.t.Error(err)
-		}
-	})
+	b.Whole()
+	b.Judge(false)
 }
 
 // TestAVersionThatFailsIsRolledBack has upgrades to versions that do not stay well: the member that was switched first runs again
@@ -171,9 +132,9 @@ func TestAVersionThatFailsIsRolledBack(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			b := b.in(t)
-			nodes, tags, holder := b.nodes(), b.tags(), b.overview().Holder()
-			o := b.end(b.begin("/cluster/upgrade", fields{"tag": c.tag, "limit": c.limit}), endTime)
-			text := told(o)
+			nodes, tags, holder := b.Nodes(), b.tags(), b.View().Holder()
+			o := b.End(b.Order("/cluster/upgrade", box.Fields{"tag": c.tag, "limit": c.limit}), endTime)
+			text := box.Told(o)
 			if o.Outcome != "failed" || len(o.Done) > 0 || len(o.Undone) != 1 {
 				t.Fatalf("it is %s, through: %v, rolled back: %v: %s", o.Outcome, o.Done, o.Undone, text)
 			}
@@ -182,34 +143,27 @@ func TestAVersionThatFailsIsRolledBack(t *testing.T) {
 					t.Errorf("the reason does not say %q: %s", want, text)
 				}
 			}
-			b.settle()
-			for id, pid := range b.nodes() {
+			b.Whole()
+			for id, pid := range b.Nodes() {
 				if (pid != nodes[id]) != (id == o.Undone[0]) {
 					t.Errorf("the node of %s: pid %d became %d; %s was rolled back", id, nodes[id], pid, o.Undone[0])
 				}
-				if err := b.Runs(t.Context(), b.member(id), tags[id]); err != nil {
+				if err := b.Runs(t.Context(), b.Get(id), tags[id]); err != nil {
 					t.Error(err)
 				}
 			}
-			if now := b.tags(); !equal(tags, now) {
+			if now := b.tags(); !box.Equal(tags, now) {
 				t.Errorf("versions %v became %v", tags, now)
 			}
-			if now := b.overview().Holder(); now != holder {
+			if now := b.View().Holder(); now != holder {
 				t.Errorf("production moved from %s to %s", holder, now)
 			}
 			t.Log(text)
 		})
 	}
-	b.done("/cluster/upgrade", fields{"tag": next}, 2*endTime)
-	b.settle()
-	b.check(false)
-}
-
-// in is the box for a test within the test.
-func (b *box) in(t *testing.T) *box {
-	sub := *b
-	sub.t = t
-	return &sub
+	b.Done("/cluster/upgrade", box.Fields{"tag": next}, 2*endTime)
+	b.Whole()
+	b.Judge(false)
 }
 
 // TestAFailureOfTheLastTakesAllBack: with "undo" of "all" a version that fails on the last member, the former holder, leaves none
@@ -219,14 +173,14 @@ func TestAFailureOfTheLastTakesAllBack(t *testing.T) {
 	b := layOut(t, drill.Options{}).up()
 	before := b.tags()
 	failOnHolder(b)
-	o := b.end(b.begin("/cluster/upgrade", fields{"tag": failed3, "undo": "all", "limit": limit}), 2*endTime)
+	o := b.End(b.Order("/cluster/upgrade", box.Fields{"tag": failed3, "undo": "all", "limit": limit}), 2*endTime)
 	if o.Outcome != "failed" || len(o.Undone) != len(b.Members) || len(o.Done) != 0 {
-		t.Errorf("it is %s, through: %v, rolled back: %v: %s", o.Outcome, o.Done, o.Undone, told(o))
+		t.Errorf("it is %s, through: %v, rolled back: %v: %s", o.Outcome, o.Done, o.Undone, box.Told(o))
 	}
-	b.settle()
-	if now := b.tags(); !equal(before, now) {
+	b.Whole()
+	if now := b.tags(); !box.Equal(before, now) {
 		t.Errorf("versions %v became %v", before, now)
 	}
-	b.check(false)
-	t.Log(told(o), time.Duration(o.Seconds*float64(time.Second)))
+	b.Judge(false)
+	t.Log(box.Told(o), time.Duration(o.Seconds*float64(time.Second)))
 }

@@ -12,10 +12,11 @@ import (
 	"time"
 
 	"roundtable/drill"
+	"roundtable/test/box"
 )
 
 // allUp reports an error until every member's manager and node run.
-func (b *box) allUp(context.Context) error {
+func (b *sandbox) allUp(context.Context) error {
 	for _, m := range b.Members {
 		if _, err := b.NodePID(m); err != nil || !m.Running() {
 			return fmt.Errorf("%s: manager runs: %v, node: %w", m.ID, m.Running(), err)
@@ -25,14 +26,14 @@ func (b *box) allUp(context.Context) error {
 }
 
 // powerCycle ends all processes at once, and starts the managers.
-func (b *box) powerCycle() {
-	b.t.Helper()
+func (b *sandbox) powerCycle() {
+	b.T.Helper()
 	if err := b.Kill(); err != nil {
-		b.t.Fatal(err)
+		b.T.Fatal(err)
 	}
 	for _, m := range b.Members {
 		if err := b.StartMember(m); err != nil {
-			b.t.Fatal(err)
+			b.T.Fatal(err)
 		}
 	}
 }
@@ -45,15 +46,15 @@ func TestPowerCycle(t *testing.T) {
 		if err := os.Mkdir(filepath.Dir(template(m)), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		write(t, template(m), "")
+		box.Write(t, template(m), "")
 	}
-	b.configure(func(m *drill.Member) string { return fmt.Sprintf("config_template = %q\n", template(m)) },
+	b.Configure(func(m *drill.Member) string { return fmt.Sprintf("config_template = %q\n", template(m)) },
 		func(*drill.Member) string { return upgrades(`rollout = "manual"`) })
 	b.up()
 	t.Run("an overlay that is not proved is not taken", func(t *testing.T) {
 		b := b.in(t)
-		b.patch(fields{"overlay": "no-such-option-at-all = 1\n"})
-		b.eventually(20*time.Second, "the members know of it", func(context.Context) error {
+		b.patch(box.Fields{"overlay": "no-such-option-at-all = 1\n"})
+		b.Eventually(20*time.Second, "the members know of it", func(context.Context) error {
 			for _, m := range b.Members {
 				text, err := os.ReadFile(filepath.Join(m.Home, "configs", "kept.json"))
 				if err != nil || !strings.Contains(string(text), "no-such-option") {
@@ -63,11 +64,11 @@ func TestPowerCycle(t *testing.T) {
 			return nil
 		})
 		b.powerCycle()
-		b.eventually(time.Minute, "all nodes run", b.allUp)
+		b.Eventually(time.Minute, "all nodes run", b.allUp)
 		if ids := b.has("no-such-option-at-all"); len(ids) > 0 {
 			t.Errorf("%v were started with what nobody proved", ids)
 		}
-		b.patch(fields{"overlay": ""})
+		b.patch(box.Fields{"overlay": ""})
 	})
 	t.Run("templates that their operators mend", func(t *testing.T) {
 		b := b.in(t)
@@ -75,7 +76,7 @@ func TestPowerCycle(t *testing.T) {
 			rename(t, template(m), "no-such-option-at-all = 1\n")
 		}
 		b.powerCycle()
-		b.eventually(time.Minute, "each was started with its own template", func(context.Context) error {
+		b.Eventually(time.Minute, "each was started with its own template", func(context.Context) error {
 			if ids := b.has("no-such-option-at-all"); len(ids) < len(b.Members) {
 				return fmt.Errorf("only %v", ids)
 			}
@@ -84,11 +85,11 @@ func TestPowerCycle(t *testing.T) {
 		for _, m := range b.Members {
 			rename(t, template(m), "net-threads = 3\n")
 		}
-		b.eventually(2*time.Minute, "all nodes run", b.allUp)
+		b.Eventually(2*time.Minute, "all nodes run", b.allUp)
 		if ids := b.has("net-threads = 3"); len(ids) < len(b.Members) {
 			t.Errorf("only %v have it", ids)
 		}
-		b.seen("somebody produces", func(o drill.Overview) bool { return o.Holder() != "" })
+		b.Seen("somebody produces", func(o drill.Overview) bool { return o.Holder() != "" })
 	})
 }
 
@@ -105,18 +106,18 @@ func TestOneFinalizerKeyOnTwoNodes(t *testing.T) {
 		b.lay(m, "genesis", script)
 	}
 	b.up()
-	holder := b.overview().Holder()
+	holder := b.View().Holder()
 	for _, m := range b.Members {
 		if m.ID != holder {
 			rename(t, template(m), "signature-provider = PUB_BLS_aaaa=KEY:PVT_BLS_bbbb\n")
 		}
 	}
 	o := b.rolled(0)
-	if text := told(o); !strings.Contains(text, "PUB_BLS_aaaa is the finalizer key of ") || strings.Contains(text, "PVT_BLS") {
+	if text := box.Told(o); !strings.Contains(text, "PUB_BLS_aaaa is the finalizer key of ") || strings.Contains(text, "PVT_BLS") {
 		t.Errorf("the rollout: %s", text)
 	}
 	b.powerCycle()
-	b.eventually(time.Minute, "all nodes run", b.allUp)
+	b.Eventually(time.Minute, "all nodes run", b.allUp)
 	var with []string
 	for _, m := range b.Members {
 		_ = filepath.WalkDir(m.Home, func(path string, _ os.DirEntry, err error) error {
@@ -138,7 +139,7 @@ func TestBrokenLink(t *testing.T) {
 	t.Parallel()
 	b := layOut(t, drill.Options{})
 	b.up()
-	m := b.other(b.overview().Holder())
+	m := b.Other(b.View().Holder())
 	link := filepath.Join(m.Home, "current")
 	if err := b.KillManager(m); err != nil {
 		t.Fatal(err)
@@ -149,11 +150,11 @@ func TestBrokenLink(t *testing.T) {
 	if err := b.StartMember(m); err != nil {
 		t.Fatal(err)
 	}
-	b.eventually(2*time.Minute, "it is mended", func(ctx context.Context) error {
+	b.Eventually(2*time.Minute, "it is mended", func(ctx context.Context) error {
 		if err := b.allUp(ctx); err == nil {
 			return nil
 		}
-		status, text, err := b.ask(ctx, b.running(), http.MethodPost, "/cluster/upgrade", fields{"tag": next, "members": []string{m.ID}})
+		status, text, err := b.Ask(ctx, b.Running(), http.MethodPost, "/cluster/upgrade", box.Fields{"tag": next, "members": []string{m.ID}})
 		return fmt.Errorf("%d %s %w", status, text, err)
 	})
 	if !m.Running() {

@@ -11,6 +11,7 @@ import (
 
 	"roundtable/api"
 	"roundtable/drill"
+	"roundtable/test/box"
 )
 
 // TestAllNodesAreDown: the power fails everywhere, and what the nodes are started with then, none of them starts with. The operator mends
@@ -22,9 +23,9 @@ func TestAllNodesAreDown(t *testing.T) {
 		if err := os.MkdirAll(filepath.Dir(template(m)), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		write(t, template(m), "# nothing yet\n")
+		box.Write(t, template(m), "# nothing yet\n")
 	}
-	b.configure(func(m *drill.Member) string { return fmt.Sprintf("config_template = %q\n", template(m)) },
+	b.Configure(func(m *drill.Member) string { return fmt.Sprintf("config_template = %q\n", template(m)) },
 		func(*drill.Member) string { return upgrades(`rollout = "manual"`) })
 	b.up()
 	if err := b.Kill(); err != nil {
@@ -34,7 +35,7 @@ func TestAllNodesAreDown(t *testing.T) {
 		rename(t, template(m), "no-such-option-at-all = 1\n")
 		_ = b.StartMember(m) // its node does not start
 	}
-	b.eventually(endTime, "all managers without a node", func(ctx context.Context) error {
+	b.Eventually(endTime, "all managers without a node", func(ctx context.Context) error {
 		o, err := b.Overview(ctx)
 		if err == nil && o.Leader == "" {
 			err = errors.New("nobody leads")
@@ -49,15 +50,15 @@ func TestAllNodesAreDown(t *testing.T) {
 	for _, m := range b.Members {
 		rename(t, template(m), "net-threads = 3\n")
 	}
-	b.eventually(3*endTime, "nodes that run", func(ctx context.Context) error {
-		status, text, err := b.ask(ctx, b.running(), http.MethodPost, "/cluster/rollout", fields{})
+	b.Eventually(3*endTime, "nodes that run", func(ctx context.Context) error {
+		status, text, err := b.Ask(ctx, b.Running(), http.MethodPost, "/cluster/rollout", box.Fields{})
 		o, seen := b.Overview(ctx)
 		if seen == nil && o.Holder() != "" {
 			return nil
 		}
 		return fmt.Errorf("%d %s %w %w", status, text, err, seen)
 	})
-	b.settle()
+	b.Whole()
 	if got := b.has("net-threads = 3"); len(got) != len(b.Members) {
 		t.Errorf("%v run with what was mended", got)
 	}
@@ -68,15 +69,15 @@ func TestAllNodesAreDown(t *testing.T) {
 func TestABrokenLink(t *testing.T) {
 	t.Parallel()
 	b := layOut(t, drill.Options{}).up()
-	m := b.other(b.overview().Holder())
+	m := b.Other(b.View().Holder())
 	tag := b.otherVersion()
 	link := filepath.Join(m.Home, "current")
 	if err := errors.Join(b.KillManager(m), os.Remove(link), os.Symlink("versions/v9.9.9", link)); err != nil {
 		t.Fatal(err)
 	}
 	_ = b.StartMember(m) // its node does not start
-	b.eventually(endTime, "its manager", func(ctx context.Context) error {
-		_, _, err := b.ask(ctx, m, http.MethodGet, "/cluster", nil)
+	b.Eventually(endTime, "its manager", func(ctx context.Context) error {
+		_, _, err := b.Ask(ctx, m, http.MethodGet, "/cluster", nil)
 		return err
 	})
 	var others []string
@@ -87,25 +88,25 @@ func TestABrokenLink(t *testing.T) {
 	}
 	for _, members := range [][]string{others, {m.ID}} {
 		var o api.Operation
-		b.eventually(endTime, "an upgrade", func(ctx context.Context) error {
-			status, text, err := b.ask(ctx, b.member(others[0]), http.MethodPost, "/cluster/upgrade", fields{"tag": tag, "members": members, "limit": limit})
+		b.Eventually(endTime, "an upgrade", func(ctx context.Context) error {
+			status, text, err := b.Ask(ctx, b.Get(others[0]), http.MethodPost, "/cluster/upgrade", box.Fields{"tag": tag, "members": members, "limit": limit})
 			if err == nil && status != http.StatusAccepted {
 				err = fmt.Errorf("%d %s", status, text)
 			}
 			return err
 		})
-		b.eventually(2*endTime, "the end of the upgrade", func(context.Context) error {
-			list := b.listed("upgrade")
+		b.Eventually(2*endTime, "the end of the upgrade", func(context.Context) error {
+			list := b.Listed("upgrade")
 			if o = list[len(list)-1]; o.Ended == "" {
 				return fmt.Errorf("it is at: %s", o.Message)
 			}
 			return nil
 		})
 		if o.Outcome != "done" || len(o.Done) != len(members) {
-			t.Fatalf("the upgrade of %v is %s: %s", members, o.Outcome, told(o))
+			t.Fatalf("the upgrade of %v is %s: %s", members, o.Outcome, box.Told(o))
 		}
 	}
-	b.settle()
+	b.Whole()
 	b.all(tag)
-	b.check(true)
+	b.Judge(true)
 }

@@ -2,7 +2,6 @@ package operations
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -14,6 +13,7 @@ import (
 
 	"roundtable/api"
 	"roundtable/drill"
+	"roundtable/test/box"
 )
 
 // rolloutTime bounds a rollout to three members, with the time until the change is noticed.
@@ -23,46 +23,27 @@ const rolloutTime = 60 * time.Second
 func template(m *drill.Member) string { return filepath.Join(m.Home, "template", "config.ini") }
 
 // withTemplates lays out a sandbox whose members have a template each.
-func withTemplates(t *testing.T) *box {
+func withTemplates(t *testing.T) *sandbox {
 	b := layOut(t, drill.Options{})
 	for _, m := range b.Members {
 		if err := os.Mkdir(filepath.Dir(template(m)), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		write(t, template(m), "# nothing yet\n")
+		box.Write(t, template(m), "# nothing yet\n")
 	}
-	b.configure(func(m *drill.Member) string { return fmt.Sprintf("config_template = %q\n", template(m)) },
+	b.Configure(func(m *drill.Member) string { return fmt.Sprintf("config_template = %q\n", template(m)) },
 		func(*drill.Member) string { return upgrades(`step_timeout = "30s"`) })
 	return b
 }
 
 // rollouts are the rollouts that the cluster knows, oldest first.
-func (b *box) rollouts() []api.Operation { return b.listed("rollout") }
-
-// listed are the operations of a kind that the cluster knows, oldest first.
-func (b *box) listed(kind string) (list []api.Operation) {
-	b.t.Helper()
-	b.eventually(10*time.Second, "the list of operations", func(ctx context.Context) error {
-		status, text, err := b.ask(ctx, b.running(), http.MethodGet, "/cluster/operations", nil)
-		if err != nil || status != http.StatusOK {
-			return fmt.Errorf("%d %s %w", status, text, err)
-		}
-		var all []api.Operation
-		if err := json.Unmarshal(text, &all); err != nil {
-			return err
-		}
-		list = slices.DeleteFunc(all, func(o api.Operation) bool { return o.Kind != kind })
-		slices.SortFunc(list, func(a, b api.Operation) int { return strings.Compare(a.Started, b.Started) })
-		return nil
-	})
-	return list
-}
+func (b *sandbox) rollouts() []api.Operation { return b.Listed("rollout") }
 
 // rolled waits for the end of the rollout that comes after so many, which none asked for.
-func (b *box) rolled(before int) api.Operation {
-	b.t.Helper()
+func (b *sandbox) rolled(before int) api.Operation {
+	b.T.Helper()
 	var o api.Operation
-	b.eventually(rolloutTime, "a rollout", func(context.Context) error {
+	b.Eventually(rolloutTime, "a rollout", func(context.Context) error {
 		list := b.rollouts()
 		if len(list) <= before {
 			return fmt.Errorf("there are %d", len(list))
@@ -76,55 +57,44 @@ func (b *box) rolled(before int) api.Operation {
 }
 
 // patch changes the cluster's configuration.
-func (b *box) patch(body fields) {
-	b.t.Helper()
-	b.send(http.MethodPatch, "/cluster/config", body, http.StatusOK, nil)
+func (b *sandbox) patch(body box.Fields) {
+	b.T.Helper()
+	b.Send(http.MethodPatch, "/cluster/config", body, http.StatusOK, nil)
 }
 
 // has are the members whose nodes were started with a line in their config.ini.
-func (b *box) has(line string) (ids []string) {
-	b.t.Helper()
+func (b *sandbox) has(line string) (ids []string) {
+	b.T.Helper()
 	for _, m := range b.Members {
-		if strings.Contains(read(b.t, filepath.Join(m.Home, "node", "config", "config.ini")), line) {
+		if strings.Contains(box.Read(b.T, filepath.Join(m.Home, "node", "config", "config.ini")), line) {
 			ids = append(ids, m.ID)
 		}
 	}
 	return ids
 }
 
-// changed are the members whose node is another process now.
-func changed(before, now map[string]int) (ids []string) {
-	for id, pid := range now {
-		if before[id] != pid {
-			ids = append(ids, id)
-		}
-	}
-	slices.Sort(ids)
-	return ids
-}
-
 // allOf fails where a rollout did not reach all members in the right order.
-func (b *box) allOf(o api.Operation, before map[string]int, line, holder string) {
-	b.t.Helper()
+func (b *sandbox) allOf(o api.Operation, before map[string]int, line, holder string) {
+	b.T.Helper()
 	if o.Outcome != "done" || len(o.Done) != len(b.Members) {
-		b.t.Fatalf("the rollout is %s, through: %v: %s", o.Outcome, o.Done, told(o))
+		b.T.Fatalf("the rollout is %s, through: %v: %s", o.Outcome, o.Done, box.Told(o))
 	}
 	if last := o.Done[len(o.Done)-1]; last != holder {
-		b.t.Errorf("%s held, and %s was the last one", holder, last)
+		b.T.Errorf("%s held, and %s was the last one", holder, last)
 	}
-	b.settle()
-	if got := changed(before, b.nodes()); len(got) != len(b.Members) {
-		b.t.Errorf("only %v were restarted", got)
+	b.Whole()
+	if got := box.Changed(before, b.Nodes()); len(got) != len(b.Members) {
+		b.T.Errorf("only %v were restarted", got)
 	}
 	if got := b.has(line); len(got) != len(b.Members) {
-		b.t.Errorf("only %v have %q", got, line)
+		b.T.Errorf("only %v have %q", got, line)
 	}
 }
 
 // rename replaces a file as an editor does: by another one that gets its name.
 func rename(t *testing.T, file, text string) {
 	t.Helper()
-	write(t, file+".swp", text)
+	box.Write(t, file+".swp", text)
 	if err := os.Rename(file+".swp", file); err != nil {
 		t.Fatal(err)
 	}
@@ -138,35 +108,35 @@ func TestRollout(t *testing.T) {
 	b := withTemplates(t)
 	b.up()
 	n := 0 // rollouts so far
-	wait := func(b *box) api.Operation {
-		b.t.Helper()
+	wait := func(b *sandbox) api.Operation {
+		b.T.Helper()
 		n++
 		return b.rolled(n - 1)
 	}
 	t.Run("an overlay", func(t *testing.T) {
 		b := b.in(t)
-		nodes, holder := b.nodes(), b.overview().Holder()
-		b.patch(fields{"overlay": "max-clients = 31\n"})
+		nodes, holder := b.Nodes(), b.View().Holder()
+		b.patch(box.Fields{"overlay": "max-clients = 31\n"})
 		b.allOf(wait(b), nodes, "max-clients = 31", holder)
 	})
 	t.Run("a bad overlay", func(t *testing.T) {
 		b := b.in(t)
-		nodes, holder := b.nodes(), b.overview().Holder()
-		b.patch(fields{"overlay": "no-such-option-at-all = 1\n"})
+		nodes, holder := b.Nodes(), b.View().Holder()
+		b.patch(box.Fields{"overlay": "no-such-option-at-all = 1\n"})
 		o := wait(b)
 		b.stopsAtTheFirst(o, nodes, holder)
 		if got := b.has("max-clients = 31"); len(got) != len(b.Members) {
 			t.Errorf("only %v have the overlay from before", got)
 		}
 		var config api.ClusterConfig
-		b.send(http.MethodGet, "/cluster/config", nil, http.StatusOK, &config)
+		b.Send(http.MethodGet, "/cluster/config", nil, http.StatusOK, &config)
 		if strings.Contains(config.Overlay, "no-such-option") {
 			t.Errorf("the bad overlay stays: %q", config.Overlay)
 		}
 	})
 	t.Run("files that are renamed", func(t *testing.T) {
 		b := b.in(t)
-		nodes, holder := b.nodes(), b.overview().Holder()
+		nodes, holder := b.Nodes(), b.View().Holder()
 		for _, m := range b.Members {
 			rename(t, template(m), "net-threads = 3\n")
 		}
@@ -174,7 +144,7 @@ func TestRollout(t *testing.T) {
 	})
 	t.Run("a bad file", func(t *testing.T) {
 		b := b.in(t)
-		nodes, holder := b.nodes(), b.overview().Holder()
+		nodes, holder := b.Nodes(), b.View().Holder()
 		for _, m := range b.Members {
 			rename(t, template(m), "another-option-that-is-none = 1\n")
 		}
@@ -185,35 +155,35 @@ func TestRollout(t *testing.T) {
 	})
 	t.Run("the one that was restarted last takes over", func(t *testing.T) {
 		b := b.in(t)
-		nodes, holder := b.nodes(), b.overview().Holder()
-		b.patch(fields{"take_over": true, "overlay": "max-clients = 32\n"})
+		nodes, holder := b.Nodes(), b.View().Holder()
+		b.patch(box.Fields{"take_over": true, "overlay": "max-clients = 32\n"})
 		o := wait(b)
 		b.allOf(o, nodes, "max-clients = 32", holder)
-		if now := b.overview().Holder(); now != o.Done[len(o.Done)-1] {
-			t.Errorf("%s was restarted last, and %s holds: %s", o.Done[len(o.Done)-1], now, told(o))
+		if now := b.View().Holder(); now != o.Done[len(o.Done)-1] {
+			t.Errorf("%s was restarted last, and %s holds: %s", o.Done[len(o.Done)-1], now, box.Told(o))
 		}
 	})
-	b.settle()
-	b.check(false)
+	b.Whole()
+	b.Judge(false)
 }
 
 // stopsAtTheFirst fails where a bad configuration did more than stop the first standby's node.
-func (b *box) stopsAtTheFirst(o api.Operation, nodes map[string]int, holder string) {
-	b.t.Helper()
+func (b *sandbox) stopsAtTheFirst(o api.Operation, nodes map[string]int, holder string) {
+	b.T.Helper()
 	if o.Outcome != "failed" || len(o.Done) != 0 || len(o.Undone) != 1 || o.Undone[0] == holder {
-		b.t.Fatalf("the rollout is %s, through: %v, rolled back: %v, %s holds: %s", o.Outcome, o.Done, o.Undone, holder, told(o))
+		b.T.Fatalf("the rollout is %s, through: %v, rolled back: %v, %s holds: %s", o.Outcome, o.Done, o.Undone, holder, box.Told(o))
 	}
-	if text := told(o); !strings.Contains(text, "254") || !strings.Contains(text, "option") {
-		b.t.Errorf("it does not say why nodeos ended: %s", text)
+	if text := box.Told(o); !strings.Contains(text, "254") || !strings.Contains(text, "option") {
+		b.T.Errorf("it does not say why nodeos ended: %s", text)
 	}
-	b.settle()
-	if got := changed(nodes, b.nodes()); !slices.Equal(got, o.Undone) {
-		b.t.Errorf("%v were restarted, %v was rolled back", got, o.Undone)
+	b.Whole()
+	if got := box.Changed(nodes, b.Nodes()); !slices.Equal(got, o.Undone) {
+		b.T.Errorf("%v were restarted, %v was rolled back", got, o.Undone)
 	}
-	if now := b.overview().Holder(); now != holder {
-		b.t.Errorf("production moved from %s to %s", holder, now)
+	if now := b.View().Holder(); now != holder {
+		b.T.Errorf("production moved from %s to %s", holder, now)
 	}
-	b.t.Log(told(o))
+	b.T.Log(box.Told(o))
 }
 
 // TestMountedConfig: a template that is mounted as a ConfigMap is, behind two symbolic links of which one is replaced, is rolled out.
@@ -227,7 +197,7 @@ func TestMountedConfig(t *testing.T) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		write(t, filepath.Join(dir, "config.ini"), text)
+		box.Write(t, filepath.Join(dir, "config.ini"), text)
 		if err := os.Symlink(version, filepath.Join(folder(m), "..data_tmp")); err != nil {
 			t.Fatal(err)
 		}
@@ -241,11 +211,11 @@ func TestMountedConfig(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	b.configure(func(m *drill.Member) string {
+	b.Configure(func(m *drill.Member) string {
 		return fmt.Sprintf("config_template = %q\n", filepath.Join(folder(m), "config.ini"))
 	}, nil)
 	b.up()
-	nodes, holder := b.nodes(), b.overview().Holder()
+	nodes, holder := b.Nodes(), b.View().Holder()
 	for _, m := range b.Members {
 		mount(m, "..2026_11_22", "net-threads = 5\n")
 		if err := os.RemoveAll(filepath.Join(folder(m), "..2026_11_21")); err != nil {
@@ -253,5 +223,5 @@ func TestMountedConfig(t *testing.T) {
 		}
 	}
 	b.allOf(b.rolled(0), nodes, "net-threads = 5", holder)
-	b.check(false)
+	b.Judge(false)
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"roundtable/drill"
+	"roundtable/test/box"
 )
 
 // The two versions that every member has (drill.Options.Versions).
@@ -46,21 +47,21 @@ func deaf(tag string) string { return good(tag, "--sim-never-sync") }
 func dies(tag string) string { return good(tag, "--sim-exit-after", "1500ms") }
 
 // lay puts a version into a member's home as an operator would.
-func (b *box) lay(m *drill.Member, tag, script string) {
-	b.t.Helper()
+func (b *sandbox) lay(m *drill.Member, tag, script string) {
+	b.T.Helper()
 	dir := filepath.Join(m.Home, "versions", tag)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		b.t.Fatal(err)
+		b.T.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "nodeos"), []byte(script), 0o700); err != nil { //nolint:gosec // a program
-		b.t.Fatal(err)
+		b.T.Fatal(err)
 	}
-	write(b.t, filepath.Join(dir, "run.toml"), fmt.Sprintf("name = %q\n[node]\nbinary = \"nodeos\"\n", tag))
+	box.Write(b.T, filepath.Join(dir, "run.toml"), fmt.Sprintf("name = %q\n[node]\nbinary = \"nodeos\"\n", tag))
 }
 
 // layAll puts it into everybody's.
-func (b *box) layAll(tag string, script func(m *drill.Member) string) {
-	b.t.Helper()
+func (b *sandbox) layAll(tag string, script func(m *drill.Member) string) {
+	b.T.Helper()
 	for _, m := range b.Members {
 		b.lay(m, tag, script(m))
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 
 	"roundtable/api"
 	"roundtable/drill"
+	"roundtable/test/box"
 )
 
 // endTime is how soon after the restart of what was killed an operation has ended: its members have limit each, of which they need
@@ -35,8 +35,8 @@ var victims = []string{theLeader, atWork, itsNode}
 type walk struct {
 	name    string
 	path    string
-	body    func(b *box) fields
-	prepare func(b *box)
+	body    func(b *sandbox) box.Fields
+	prepare func(b *sandbox)
 	steps   []step
 }
 
@@ -78,17 +78,17 @@ type cell struct {
 func (c cell) String() string { return fmt.Sprintf("%s, at %v, kill %s", c.name, c.at, c.victim) }
 
 // other is the version that the holder does not run.
-func (b *box) otherVersion() string {
-	if b.tags()[b.overview().Holder()] == next {
+func (b *sandbox) otherVersion() string {
+	if b.tags()[b.View().Holder()] == next {
 		return now
 	}
 	return next
 }
 
 // upgrade is the body of a request; at_block counts from the head.
-func upgrade(more fields) func(*box) fields {
-	return func(b *box) fields {
-		body := fields{"limit": limit}
+func upgrade(more box.Fields) func(*sandbox) box.Fields {
+	return func(b *sandbox) box.Fields {
+		body := box.Fields{"limit": limit}
 		for k, v := range more {
 			body[k] = v
 		}
@@ -96,18 +96,10 @@ func upgrade(more fields) func(*box) fields {
 			body["tag"] = b.otherVersion()
 		}
 		if after, ok := body["at_block"].(int); ok {
-			body["at_block"] = int(b.head()) + after
+			body["at_block"] = int(b.Head()) + after
 		}
 		return body
 	}
-}
-
-// head is the highest block.
-func (b *box) head() (head uint32) {
-	for _, m := range b.overview().Members {
-		head = max(head, m.Head.Num)
-	}
-	return head
 }
 
 const (
@@ -120,7 +112,7 @@ var handOver = []string{"plan hand over", "stop", "start"}
 
 var walks = []walk{
 	{
-		name: "restart", path: "/cluster/restart", body: func(*box) fields { return fields{"rolling": true, "limit": limit} },
+		name: "restart", path: "/cluster/restart", body: func(*sandbox) box.Fields { return box.Fields{"rolling": true, "limit": limit} },
 		steps: []step{at("plan validate"), work("restart", 1), at("plan restart"), work("restart", 2), at(handOver...), work("restart", 3)},
 	},
 	{
@@ -128,28 +120,28 @@ var walks = []walk{
 		steps: []step{at("plan validate"), at("stage", "after stage", "plan stage"), work("switch", 1), at("plan switch"), work("switch", 2), at(handOver...), work("switch", 3)},
 	},
 	{
-		name: "upgrade after a snapshot, at a block", path: "/cluster/upgrade", body: upgrade(fields{"at_block": 8, "snapshot": true}),
+		name: "upgrade after a snapshot, at a block", path: "/cluster/upgrade", body: upgrade(box.Fields{"at_block": 8, "snapshot": true}),
 		steps: []step{at("await trigger", "after await trigger", "plan await trigger"), at("chain snapshot", "after chain snapshot", "plan chain snapshot")},
 	},
 	{
-		name: "upgrade that is rolled back", path: "/cluster/upgrade", body: upgrade(fields{"tag": failing}),
-		prepare: func(b *box) { b.layAll(failing, func(*drill.Member) string { return exits(failing) }) },
+		name: "upgrade that is rolled back", path: "/cluster/upgrade", body: upgrade(box.Fields{"tag": failing}),
+		prepare: func(b *sandbox) { b.layAll(failing, func(*drill.Member) string { return exits(failing) }) },
 		steps:   []step{work("roll back", 1), at("plan roll back")},
 	},
 	{
-		name: "upgrade that is rolled back everywhere", path: "/cluster/upgrade", body: upgrade(fields{"tag": failed3, "undo": "all"}),
+		name: "upgrade that is rolled back everywhere", path: "/cluster/upgrade", body: upgrade(box.Fields{"tag": failed3, "undo": "all"}),
 		prepare: failOnHolder,
 		steps:   []step{work("roll back", 2), {2, handOver[:1]}, work("roll back", 3)},
 	},
 	{
-		name: "hard fork", path: "/cluster/upgrade", body: upgrade(fields{"at_block": 30, "hard_fork": true}),
+		name: "hard fork", path: "/cluster/upgrade", body: upgrade(box.Fields{"at_block": 30, "hard_fork": true}),
 		steps: []step{at("arm", "after arm", "plan arm"), at("fork", "stop fork", "after fork"), at("plan resume")},
 	},
 }
 
 // failOnHolder lays out a version that fails on the present holder alone: the last one that comes to it.
-func failOnHolder(b *box) {
-	holder := b.overview().Holder()
+func failOnHolder(b *sandbox) {
+	holder := b.View().Holder()
 	b.layAll(failed3, func(m *drill.Member) string {
 		if m.ID == holder {
 			return exits(failed3)
@@ -196,7 +188,7 @@ func TestKillAtEveryStep(t *testing.T) {
 			for j := i; j < len(cells) && !t.Failed(); j += boxes {
 				times = append(times, b.kill(cells[j]))
 			}
-			r := b.check(true)
+			r := b.Judge(true)
 			slices.Sort(times)
 			t.Logf("%d kills; the operation ended p50 %v, max %v after the restart; %d of %d slots missed, %d signed twice", len(times),
 				times[len(times)/2].Round(time.Millisecond), times[len(times)-1].Round(time.Millisecond), r.Missed.Total, r.SlotsDue, r.Doubled)
@@ -205,92 +197,78 @@ func TestKillAtEveryStep(t *testing.T) {
 }
 
 // kill does one cell and returns how long after the restart the operation ended.
-func (b *box) kill(c cell) time.Duration {
-	b.t.Helper()
+func (b *sandbox) kill(c cell) time.Duration {
+	b.T.Helper()
 	if c.prepare != nil {
 		c.prepare(b)
 	}
 	for _, m := range b.Members {
-		b.hold(m, c.at.name)
+		b.HoldAt(m, c.at.name)
 	}
 	before := b.tags()
 	body := c.body(b)
-	id := b.begin(c.path, body)
+	id := b.Order(c.path, body)
 	m := b.reach(c, id)
 	back := b.killOne(c, id, m)
-	o := b.end(id, time.Until(back)+endTime)
+	o := b.End(id, time.Until(back)+endTime)
 	took := time.Since(back)
 	if o.Outcome != "done" && o.Reason == "" {
-		b.t.Errorf("%v: the operation is %s, and does not say why", c, o.Outcome)
+		b.T.Errorf("%v: the operation is %s, and does not say why", c, o.Outcome)
 	}
-	b.settle()
+	b.Whole()
 	b.runs(c, o, body, before)
 	// The next one comes to a good end.
-	b.done("/cluster/restart", fields{"member": b.other(b.overview().Holder()).ID, "limit": limit}, endTime)
-	b.t.Logf("%v: %s is %s after %v: %s", c, c.name, o.Outcome, took.Round(time.Millisecond), o.Reason)
+	b.Done("/cluster/restart", box.Fields{"member": b.Other(b.View().Holder()).ID, "limit": limit}, endTime)
+	b.T.Logf("%v: %s is %s after %v: %s", c, c.name, o.Outcome, took.Round(time.Millisecond), o.Reason)
 	return took
 }
 
 // runs holds what the nodes run against what the operation says of itself.
-func (b *box) runs(c cell, o api.Operation, body fields, before map[string]string) {
-	b.t.Helper()
+func (b *sandbox) runs(c cell, o api.Operation, body box.Fields, before map[string]string) {
+	b.T.Helper()
 	for id, tag := range b.tags() {
 		want := before[id]
 		if t, ok := body["tag"].(string); ok && slices.Contains(o.Done, id) {
 			want = t
 		}
 		if tag != want {
-			b.t.Errorf("%v: %s runs %s and not %s; the operation is %s (%s), through: %v", c, id, tag, want, o.Outcome, o.Reason, o.Done)
+			b.T.Errorf("%v: %s runs %s and not %s; the operation is %s (%s), through: %v", c, id, tag, want, o.Outcome, o.Reason, o.Done)
 		}
-		if err := b.Runs(b.t.Context(), b.member(id), tag); err != nil {
-			b.t.Errorf("%v: %v", c, err)
+		if err := b.Runs(b.T.Context(), b.Get(id), tag); err != nil {
+			b.T.Errorf("%v: %v", c, err)
 		}
-	}
-}
-
-func (b *box) hold(m *drill.Member, step string) {
-	b.t.Helper()
-	if err := b.Hold(m, step); err != nil {
-		b.t.Fatal(err)
-	}
-}
-
-func (b *box) release(m *drill.Member) {
-	b.t.Helper()
-	if err := b.Release(m); err != nil {
-		b.t.Fatal(err)
 	}
 }
 
 // reach waits until the operation is held where the cell wants it, and says at which member.
-func (b *box) reach(c cell, id string) *drill.Member {
-	b.t.Helper()
+func (b *sandbox) reach(c cell, id string) *drill.Member {
+	b.T.Helper()
 	var at *drill.Member
 	for n := range c.at.nth {
 		if at != nil { // one of those before
-			b.release(at)
+			b.LetGo(at)
 			if c.leads() { // who leads comes to it again, but not while it is at this one
-				b.eventually(endTime, fmt.Sprintf("%v: going on", c), func(ctx context.Context) error {
-					o, err := b.operation(ctx, id)
+				b.Eventually(endTime, fmt.Sprintf("%v: going on", c), func(ctx context.Context) error {
+					o, err := b.Stands(ctx, id)
 					if err == nil && "plan "+o.Step == c.at.name {
 						err = errors.New("it is still there")
 					}
 					return err
 				})
-				b.hold(at, c.at.name)
+				b.HoldAt(at, c.at.name)
 			}
 		}
-		b.eventually(endTime, fmt.Sprintf("%v: reaching it, %d of %d", c, n+1, c.at.nth), func(ctx context.Context) error {
+		b.Eventually(endTime, fmt.Sprintf("%v: reaching it, %d of %d", c, n+1, c.at.nth), func(ctx context.Context) error {
 			if i := slices.IndexFunc(b.Members, func(m *drill.Member) bool { return m.Held(c.at.name) }); i >= 0 {
 				at = b.Members[i]
 				return nil
 			}
-			o, err := b.operation(ctx, id)
+			o, err := b.Stands(ctx, id)
 			switch {
 			case err != nil:
 				return err
 			case o.Ended != "":
-				b.t.Fatalf("%v: it has ended before: %s %s", c, o.Outcome, o.Reason)
+				b.T.Fatalf("%v: it has ended before: %s %s", c, o.Outcome, o.Reason)
 			}
 			return fmt.Errorf("it is at: %s", o.Message)
 		})
@@ -303,76 +281,63 @@ func (c cell) leads() bool { return strings.HasPrefix(c.at.name, "plan ") }
 
 // killOne kills the cell's victim where the operation is held at m, lets everybody go on, and returns when what was killed was
 // there again.
-func (b *box) killOne(c cell, id string, m *drill.Member) time.Time {
-	b.t.Helper()
-	ctx, victim := b.t.Context(), b.victim(c, id, m)
+func (b *sandbox) killOne(c cell, id string, m *drill.Member) time.Time {
+	b.T.Helper()
+	ctx, victim := b.T.Context(), b.victim(c, id, m)
 	before := 0
 	if c.victim == itsNode {
 		pid, err := b.NodePID(victim)
 		if errors.Is(err, drill.ErrNoTarget) { // it is what is being rolled back: the node that matters is the holder's
-			victim = b.member(b.overview().Holder())
+			victim = b.Get(b.View().Holder())
 			pid, err = b.NodePID(victim)
 		}
 		if err != nil {
-			b.t.Fatal(err)
+			b.T.Fatal(err)
 		}
 		if before = pid; b.KillNode(ctx, victim) != nil {
-			b.t.Fatal("the node was not killed")
+			b.T.Fatal("the node was not killed")
 		}
 	} else if err := b.KillMember(ctx, victim); err != nil {
-		b.t.Fatal(err)
+		b.T.Fatal(err)
 	}
 	for _, m := range b.Members { // no step is held from now on
-		b.release(m)
+		b.LetGo(m)
 	}
 	if c.victim == itsNode {
-		b.eventually(endTime, "the next node", func(context.Context) error {
+		b.Eventually(endTime, "the next node", func(context.Context) error {
 			if pid, err := b.NodePID(victim); err != nil || pid == before {
 				return errors.Join(err, fmt.Errorf("it is %d", pid))
 			}
 			return nil
 		})
 	} else if err := b.StartMember(victim); err != nil {
-		b.t.Fatal(err)
+		b.T.Fatal(err)
 	}
 	return time.Now()
 }
 
 // victim is who of the cell's kind is killed. The leader is another one than the member at work, unless it is the leader's work.
-func (b *box) victim(c cell, id string, m *drill.Member) *drill.Member {
-	b.t.Helper()
-	view := b.seen("nobody leads", func(o drill.Overview) bool { return o.Leader != "" }) // at a hard fork nobody holds
+func (b *sandbox) victim(c cell, id string, m *drill.Member) *drill.Member {
+	b.T.Helper()
+	view := b.Seen("nobody leads", func(o drill.Overview) bool { return o.Leader != "" }) // at a hard fork nobody holds
 	switch {
 	case c.victim == theLeader && c.leads():
 		return m
 	case c.victim == theLeader && view.Leader == m.ID:
-		return b.leadElsewhere(m)
+		return b.LeadElsewhere(m, endTime)
 	case c.victim == theLeader:
-		return b.member(view.Leader)
+		return b.Get(view.Leader)
 	case c.at.name == "plan hand over" && c.victim == atWork:
-		return b.member(view.Holder())
+		return b.Get(view.Holder())
 	case c.leads():
-		return b.other(view.Holder(), m.ID)
+		return b.Other(view.Holder(), m.ID)
 	case c.victim == itsNode && (c.at.name == "stop" || c.at.name == "start"):
 		for _, o := range view.Operations {
 			if o.Parent == id && o.To != "" {
-				return b.member(o.To)
+				return b.Get(o.To)
 			}
 		}
-		b.t.Fatalf("%v: there is no handoff", c)
+		b.T.Fatalf("%v: there is no handoff", c)
 	}
 	return m
-}
-
-// leadElsewhere lets another member lead.
-func (b *box) leadElsewhere(m *drill.Member) *drill.Member {
-	b.t.Helper()
-	b.eventually(endTime, "another leader", func(ctx context.Context) error { // raft gives a transfer little time
-		status, text, err := b.ask(ctx, b.running(), http.MethodPost, "/cluster/leader/transfer", fields{"to": b.other(m.ID).ID})
-		if err == nil && status != http.StatusOK {
-			err = fmt.Errorf("%d %s", status, text)
-		}
-		return err
-	})
-	return b.member(b.seen(m.ID+" still leads", func(o drill.Overview) bool { return o.Leader != "" && o.Leader != m.ID }).Leader)
 }

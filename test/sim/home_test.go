@@ -33,10 +33,19 @@ type homeDisk struct {
 	config  string // that the node is started with
 	offers  string // that lies there
 	staged  map[string]bool
+
+	// What operations on backups left there (vault_test.go).
+
+	fetched map[string]bool
+	data    string // the backup that the node runs with; "": its own
+	aside   string // what it ran with before, until that is settled
+	swapped bool   // aside is there
+	of      uint64 // the operation that replaced it
+	dirty   bool   // the node does not start with what is there
 }
 
 func newHomeDisk() *homeDisk {
-	return &homeDisk{current: oldVersion, config: "c1", staged: map[string]bool{oldVersion: true}}
+	return &homeDisk{current: oldVersion, config: "c1", staged: map[string]bool{oldVersion: true}, fetched: map[string]bool{}}
 }
 
 // How long a node takes to stop and to answer after its start.
@@ -106,7 +115,7 @@ func (h *home) offer(config string) {
 	h.beat()
 }
 
-// alone is the contract: one call at a time.
+// alone is the contract: one call at a time, but for Prove and Resolve.
 func (h *home) alone() func() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -195,7 +204,10 @@ func (h *home) boot() bool {
 	h.mu.Lock()
 	runs, conf := h.runs, h.config
 	h.mu.Unlock()
-	if runs == brokenVersion || conf == badConfig || strings.HasSuffix(runs, "-not-"+h.node.id) {
+	h.disk.mu.Lock()
+	dirty := h.disk.dirty
+	h.disk.mu.Unlock()
+	if dirty || runs == brokenVersion || conf == badConfig || strings.HasSuffix(runs, "-not-"+h.node.id) {
 		return false
 	}
 	h.node.deaf(runs == deafVersion)
@@ -205,7 +217,6 @@ func (h *home) boot() bool {
 
 // Prove implements control.Home.
 func (h *home) Prove(ctx context.Context, best func() chain.Slot, peers func() bool, say func(int, string)) error {
-	defer h.alone()()
 	from := uint32(0)
 	for {
 		v := h.node.View()

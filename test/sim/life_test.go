@@ -39,6 +39,9 @@ func (w *world) start(m *member) error {
 	}
 	m.homeNow = newHome(m)
 	conf.Home = m.homeNow
+	if w.store != nil {
+		conf.Vault = newVault(w.store, m.homeNow, m.frozen)
+	}
 	conf.Hold = func(step string) bool { return w.hold.holds(m.id, step) }
 	if m == w.members[0] {
 		conf.First = fsm.Cluster{Name: "sim", Producers: []string{producer}, Slots: fsm.DefaultSlots}

@@ -204,7 +204,7 @@ func TestAnyProcessDiesAtAnyMoment(t *testing.T) {
 		{"upgrade", fsm.Done, append(ofUpgrade, ofHandoff...), upgrade(newVersion)},
 		{"upgrade that fails", fsm.Failed, ofRollback, upgrade(brokenVersion)},
 	} {
-		for _, name := range c.moments {
+		for _, name := range thinned(c.moments) {
 			for _, who := range victims {
 				for _, back := range []bool{true, false} {
 					if raced && (!back || who == "holder" || who == "target") {
@@ -228,4 +228,17 @@ func TestAnyProcessDiesAtAnyMoment(t *testing.T) {
 			}
 		}
 	}
+}
+
+// thinned is every second one of what is tried at each moment, where the race detector looks on: it makes everything ten times as slow, and sees the
+// same code at the others. Without it all of them are tried (make sim).
+func thinned[T any](list []T) []T {
+	if !raced {
+		return list
+	}
+	var some []T
+	for i := 0; i < len(list); i += 2 {
+		some = append(some, list[i])
+	}
+	return some
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -123,6 +124,8 @@ type node struct {
 	unheard  bool          // no block reaches it
 	last     uint32        // it stops at this block (pause_at_block); 0: at none
 }
+
+var chainID = strings.Repeat("c1", 32)
 
 var (
 	errRefused = errors.New("connection refused")
@@ -411,7 +414,7 @@ func (n *node) View() control.NodeView {
 	defer n.mu.Unlock()
 	v := control.NodeView{
 		State: "running", Run: n.starts, Healthy: true, Head: n.head.Block, LIB: n.head.Num, Paused: n.paused, PausedKnown: true, Peers: n.peers.connected(n.id), Configured: configured,
-		ChainID: "c1", Schedule: schedules, ScheduleVer: 1, Version: "v1.2.2",
+		ChainID: chainID, Schedule: schedules, ScheduleVer: 1, Version: "v1.2.2",
 	}
 	switch {
 	case !n.running:

@@ -103,7 +103,7 @@ func (w *world) settle() error {
 	return fmt.Errorf("not settled within a virtual minute: %s", why)
 }
 
-// rolls reports whether a rolling operation runs or is to be begun.
+// rolls reports whether an operation of several steps runs or is to be begun.
 func (w *world) rolls() bool {
 	m := w.someone()
 	if m == nil {
@@ -114,7 +114,7 @@ func (w *world) rolls() bool {
 		h := s.Homes[m.id]
 		return h.Tag != "" && h.Tag != m.homeNow.View().Runs
 	}
-	return slices.ContainsFunc(s.RunningOperations(), fsm.Operation.Rolling) || slices.ContainsFunc(w.members, mend)
+	return slices.ContainsFunc(s.RunningOperations(), func(o fsm.Operation) bool { return o.Rolling() || o.Task != nil }) || slices.ContainsFunc(w.members, mend)
 }
 
 // equal waits until all states are at one index, and compares them byte by byte. Whenever two are, they must be equal.

@@ -69,6 +69,7 @@ type world struct {
 	fatal   error
 
 	active []trouble
+	store  *store    // the repository that all members have; nil: none has any
 	hold   moment    // of an operation, at which a process is kept
 	gone   chan life // members that ended themselves and are to be started again
 	events []event

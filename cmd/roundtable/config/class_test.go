@@ -25,7 +25,10 @@ func TestEveryKeyHasAClass(t *testing.T) {
 	for class, want := range map[Class]string{
 		Live: "manager.priority manager.nofailover manager.log_level node.stop_timeout node.crash_budget node.crash_window " +
 			"upgrade.auto_install upgrade.source upgrade.asset upgrade.checksums upgrade.binary upgrade.token_file upgrade.connection_retries " +
-			"upgrade.folders upgrade.keep upgrade.hook upgrade.hook_timeout upgrade.step_timeout upgrade.rollout tls.hosts",
+			"upgrade.folders upgrade.keep upgrade.hook upgrade.hook_timeout upgrade.step_timeout upgrade.rollout " +
+			"backup.repository backup.parallel backup.step_limit backup.scratch backup.keep_old backup.pre_hook backup.post_hook backup.hook_timeout " +
+			"backup.volume_driver backup.trial_limit backup.snapshot_timeout backup.repositories " +
+			"bootstrap.backup bootstrap.snapshot bootstrap.latest bootstrap.archive bootstrap.sha256 bootstrap.script bootstrap.genesis tls.hosts",
 		AtNode: "node.path node.args node.config_template node.peers node.env",
 	} {
 		if got := strings.Join(have[class], " "); got != want {
@@ -50,6 +53,8 @@ func another(t *testing.T, v reflect.Value) {
 		*p = append(slices.Clone(*p), "x")
 	case *map[string]string:
 		*p = map[string]string{"x": "y"}
+	case *map[string]Repository:
+		*p = map[string]Repository{"x": {URL: "file:///y"}}
 	default:
 		t.Fatalf("a %s", v.Type())
 	}

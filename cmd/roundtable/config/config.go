@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -15,15 +16,17 @@ import (
 // and every path is absolute.
 type Config struct {
 	// a cluster for trying things out: loopback only, no TLS, everybody is admin
-	Sandbox bool    `toml:"sandbox" change:"manager"`
-	Manager Manager `toml:"manager"`
-	Cluster Cluster `toml:"cluster"`
-	Node    Node    `toml:"node"`
-	Signer  Signer  `toml:"signer"`
-	Lease   Lease   `toml:"lease"`
-	Raft    Raft    `toml:"raft"`
-	Upgrade Upgrade `toml:"upgrade"`
-	TLS     TLS     `toml:"tls"`
+	Sandbox   bool      `toml:"sandbox" change:"manager"`
+	Manager   Manager   `toml:"manager"`
+	Cluster   Cluster   `toml:"cluster"`
+	Node      Node      `toml:"node"`
+	Signer    Signer    `toml:"signer"`
+	Lease     Lease     `toml:"lease"`
+	Raft      Raft      `toml:"raft"`
+	Upgrade   Upgrade   `toml:"upgrade"`
+	Backup    Backup    `toml:"backup"`
+	Bootstrap Bootstrap `toml:"bootstrap"`
+	TLS       TLS       `toml:"tls"`
 
 	file    string          // for messages
 	set     map[string]bool // keys that were given, not defaulted
@@ -164,6 +167,10 @@ func Default() *Config {
 			Binary: "nodeos", ConnectionRetries: 5, Keep: 3,
 			HookTimeout: Duration(5 * time.Minute), StepTimeout: Duration(10 * time.Minute), Rollout: RolloutAuto,
 		},
+		Backup: Backup{
+			StepLimit: Duration(6 * time.Hour), KeepOld: Duration(24 * time.Hour), HookTimeout: Duration(5 * time.Minute), AutoRestore: RestoreLast,
+			TrialLimit: Duration(30 * time.Minute), SnapshotTimeout: Duration(15 * time.Minute),
+		},
 		TLS: TLS{Renew: true},
 		set: map[string]bool{}, origin: map[string]string{},
 	}
@@ -204,6 +211,7 @@ func (c *Config) fill() {
 		under(&folder)
 		c.Upgrade.Folders[tag] = folder
 	}
+	c.fillBackup(under)
 	if !c.set["upgrade.step_timeout"] {
 		c.Upgrade.StepTimeout = min(max(c.Upgrade.StepTimeout, c.Node.StopTimeout+Duration(afterStop)), Duration(maxStep))
 	}
@@ -307,4 +315,12 @@ func maskURL(s string) string {
 		return "***"
 	}
 	return u.Redacted()
+}
+
+// maskQuery takes the parameters out of a URL that was masked: some stores have passwords there.
+func maskQuery(s string) string {
+	if before, _, ok := strings.Cut(s, "?"); ok {
+		return before + "?***"
+	}
+	return s
 }

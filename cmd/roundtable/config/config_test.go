@@ -25,6 +25,9 @@ path = "/bin/true"
 producers = ["alice"]
 `
 
+// repository is one that wants nothing; what is appended stands in it.
+const repository = "[backup.repositories.main]\nurl = \"file:///var/backups\"\n"
+
 // home makes a folder with a config.toml and a key file.
 func home(t testing.TB, text string) string {
 	t.Helper()
@@ -203,6 +206,45 @@ func TestBadInput(t *testing.T) {
 		{name: "no time to stop", flags: map[string]string{"upgrade.step_timeout": "2m"}, key: "upgrade.step_timeout", message: "more than node.stop_timeout (2m0s)", hint: "leave it out"},
 		{name: "too long a step", flags: map[string]string{"upgrade.step_timeout": "61m"}, key: "upgrade.step_timeout", message: "at most 1h", hint: "leave it out"},
 		{name: "a rollout of no kind", flags: map[string]string{"upgrade.rollout": "never"}, key: "upgrade.rollout", message: "not known", hint: "auto, manual"},
+		{name: "a repository's key", text: repository + "keep_lats = 3", key: "backup.repositories.main.keep_lats", message: "unknown key", hint: "keep_last"},
+		{name: "a repository's value", text: repository + "keep_last = \"3\"", key: "backup.repositories.main.keep_last", message: "whole number", hint: "documentation"},
+		{name: "a dotted key", text: repository + "\"url.x\" = 1", key: "backup.repositories.main.url.x", message: "unknown key", hint: "url"},
+		{name: "a repository that is none", text: "[backup.repositories]\nurl = \"file:///x\"", key: "backup.repositories.url", message: "must be a section", hint: "[backup.repositories.NAME]"},
+		{name: "no repositories", text: "[backup]\nrepositories = 3", key: "backup.repositories", message: "must be a table", hint: "NAME"},
+		{name: "a repository's name", text: "[backup.repositories.\"../x\"]\nurl = \"file:///x\"", key: "backup.repositories.../x", message: "is not a name", hint: "small letters"},
+		{name: "no URL", text: "[backup.repositories.main]", key: "backup.repositories.main.url", message: "is missing", hint: "s3://"},
+		{name: "a URL of no kind", text: "[backup.repositories.main]\nurl = \"s4://u:secret@h/x\"", key: "backup.repositories.main.url", message: "of no kind", hint: "s3://"},
+		{name: "a URL that is a list", text: "[backup.repositories.main]\nurl = [\"s4://u:secret@h/x\"]", key: "backup.repositories.main.url", message: "must be a text", hint: "documentation"},
+		{name: "half a path", text: "[backup.repositories.main]\nurl = \"file://x/y\"", key: "backup.repositories.main.url", message: "names no folder", hint: "full path"},
+		{name: "no bucket", text: "[backup.repositories.main]\nurl = \"s3:///y?x=secret\"", key: "backup.repositories.main.url", message: "names no bucket", hint: "bucket"},
+		{name: "credentials in a URL", text: "[backup.repositories.main]\nurl = \"s3://u:secret@bucket/x?region=y\"", key: "backup.repositories.main.url", message: "the URL of the store is not right", hint: "file of credentials"},
+		{name: "a mistyped parameter", text: "[backup.repositories.main]\nurl = \"s3://bucket/x?regoin=secret\"", key: "backup.repositories.main.url", message: "no parameter", hint: "s3://bucket"},
+		{name: "a parameter of another store", text: "[backup.repositories.main]\nurl = \"gs://bucket/x?region=y\"", key: "backup.repositories.main.url", message: "no parameter", hint: "gs://bucket"},
+		{name: "a folder with a region", text: "[backup.repositories.main]\nurl = \"file:///x?region=y\"", key: "backup.repositories.main.url", message: "no parameter", hint: "file:///folder"},
+		{name: "all of the disk", text: "[backup.repositories.main]\nurl = \"file:///\"", key: "backup.repositories.main.url", message: "three slashes", hint: "file:///folder"},
+		{name: "an endpoint that is none", text: "[backup.repositories.main]\nurl = \"s3://bucket/x?region=y&endpoint=host:9000\"", key: "backup.repositories.main.url", message: "endpoint", hint: "endpoint="},
+		{name: "a password in an endpoint", text: "[backup.repositories.main]\nurl = \"s3://bucket/x?endpoint=http://u:secret@host\"", key: "backup.repositories.main.url", message: "credentials", hint: "endpoint="},
+		{name: "a switch that is none", text: "[backup.repositories.main]\nurl = \"s3://bucket/x?s3ForcePathStyle=perhaps\"", key: "backup.repositories.main.url", message: "true or false", hint: "s3://bucket"},
+		{name: "parts of a path", text: "[backup.repositories.main]\nurl = \"gs://bucket/a/../b\"", key: "backup.repositories.main.url", message: "empty, . or .. parts", hint: "gs://bucket"},
+		{name: "what is lost", text: "[backup.repositories.main]\nurl = \"file:///backups#1\"", key: "backup.repositories.main.url", message: "behind #", hint: "file:///folder"},
+		{name: "recipients alone", text: repository + "recipients = [\"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p\"]", key: "backup.repositories.main.recipients", message: "without a key", hint: "encryption_key_file"},
+		{name: "a recipient that is none", text: repository + "recipients = [\"age1x\"]", key: "backup.repositories.main.recipients", message: "no age recipient", hint: "age1"},
+		{name: "a size", text: repository + "upload_limit = \"20 apples\"", key: "backup.repositories.main.upload_limit", message: "must be a size", hint: "documentation"},
+		{name: "a rule", text: repository + "keep_daily = -1", key: "backup.repositories.main.keep_daily", message: "0 to 10000", hint: "leave it out"},
+		{name: "another repository", text: repository + "[backup]\nrepository = \"mian\"", key: "backup.repository", message: "no such repository", hint: "main"},
+		{name: "repositories as a variable", env: []string{"ROUNDTABLE_BACKUP_REPOSITORIES=secret"}, key: "backup.repositories", message: "as in TOML", hint: "url ="},
+		{name: "a variable of a repository", env: []string{"ROUNDTABLE_BACKUP_REPOSITORIES_MAIN_URL=x"}, key: "ROUNDTABLE_BACKUP_REPOSITORIES_MAIN_URL", message: "unknown key", hint: "ROUNDTABLE"},
+		{name: "a flag of a repository", text: repository, flags: map[string]string{"backup.repositories.main.url": "x"}, key: "backup.repositories.main.url", message: "unknown key", hint: "as a whole"},
+		{name: "too long a step of a backup", flags: map[string]string{"backup.step_limit": "25h"}, key: "backup.step_limit", message: "1m0s to 24h", hint: "6h"},
+		{name: "restores by itself", flags: map[string]string{"backup.auto_restore": "true"}, key: "backup.auto_restore", message: "not known", hint: "last, first, off"},
+		{name: "an id that is none", flags: map[string]string{"bootstrap.backup": "../x"}, key: "bootstrap.backup", message: "no id", hint: "backup list"},
+		{name: "a backup from nowhere", flags: map[string]string{"bootstrap.backup": "x"}, key: "bootstrap.backup", message: "no repository", hint: "[backup.repositories.NAME]"},
+		{name: "a snapshot from nowhere", flags: map[string]string{"bootstrap.latest": "true"}, key: "bootstrap.latest", message: "no repository", hint: "[backup.repositories.NAME]"},
+		{name: "both named", text: repository + "[bootstrap]\nbackup = \"a\"\nsnapshot = \"b\"", key: "bootstrap.snapshot", message: "named, too", hint: "the one or the other"},
+		{name: "an archive that is trusted", flags: map[string]string{"bootstrap.archive": "https://u:secret@h/x.tar.zst"}, key: "bootstrap.sha256", message: "is missing", hint: "SHA-256"},
+		{name: "an archive of no kind", flags: map[string]string{"bootstrap.archive": "ftp://u:secret@h/x.tar.zst"}, key: "bootstrap.archive", message: "not a URL", hint: "https://"},
+		{name: "a checksum of nothing", flags: map[string]string{"bootstrap.sha256": "12"}, key: "bootstrap.archive", message: "is missing", hint: "name the archive"},
+		{name: "a checksum that is none", flags: map[string]string{"bootstrap.archive": "x", "bootstrap.sha256": "12"}, key: "bootstrap.sha256", message: "no SHA-256", hint: "sha256sum"},
 		{name: "few logs", flags: map[string]string{"raft.trailing_logs": "1"}, key: "raft.snapshot_threshold", message: "16 to", hint: "leave"},
 	}
 	for _, tc := range cases {

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -57,4 +58,10 @@ func (l *problems) add(c *Config, key, hint, format string, args ...any) {
 		file = "configuration"
 	}
 	*l = append(*l, &Problem{File: file, Key: key, Value: c.show(key), Message: fmt.Sprintf(format, args...), Hint: hint})
+}
+
+// join is all of them in one, in the order of the keys; nil for none.
+func (l problems) join() error {
+	slices.SortStableFunc(l, func(a, b error) int { return strings.Compare(keyOf(a), keyOf(b)) })
+	return errors.Join(l...)
 }

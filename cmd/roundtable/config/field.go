@@ -54,6 +54,14 @@ func (c *Config) field(key string) (field, bool) {
 		if f.key == key {
 			return f, true
 		}
+		rest, below := strings.CutPrefix(key, f.key+".")
+		if name, _, nested := strings.Cut(rest, "."); below && nested {
+			for _, in := range f.inside(name) {
+				if in.key == key {
+					return in, true
+				}
+			}
+		}
 	}
 	return field{}, false
 }
@@ -91,6 +99,16 @@ func (f field) put(v any) error {
 			return errors.New("must be a whole number")
 		}
 		*dst = int(n)
+	case *Size:
+		text, ok := v.(string)
+		if n, whole := v.(int64); whole {
+			text, ok = strconv.FormatInt(n, 10), true
+		}
+		n, err := parseSize(text)
+		if !ok || err != nil {
+			return errSize
+		}
+		*dst = n
 	case *[]string:
 		list, ok := v.([]any)
 		texts := make([]string, len(list))
@@ -162,11 +180,11 @@ func (c *Config) show(key string) string {
 	if !ok {
 		return ""
 	}
-	if secret(key) {
+	if _, table := tableOf(f.value.Type()); table || secret(key) {
 		return "(not shown)"
 	}
 	if holdsURL(key) {
-		return strconv.Quote(maskURL(f.value.String()))
+		return strconv.Quote(maskQuery(maskURL(f.value.String())))
 	}
 	switch v := f.value.Interface().(type) {
 	case string:
@@ -183,7 +201,8 @@ func secret(key string) bool { return key == "node.args" || key == "node.env" }
 
 // holdsURL tells that a password may stand in a key's value.
 func holdsURL(key string) bool {
-	return key == "signer.url" || key == "upgrade.source" || key == "upgrade.checksums"
+	return key == "signer.url" || key == "upgrade.source" || key == "upgrade.checksums" || key == "bootstrap.archive" ||
+		strings.HasPrefix(key, repositoriesKey+".") && strings.HasSuffix(key, ".url")
 }
 
 // nearest is the known name that a mistyped one most likely means, or "".

@@ -87,8 +87,10 @@ func (c *Config) putAll(table map[string]any, prefix string, found *problems) {
 		default:
 			c.set[key] = true
 			c.origin[key] = c.file
-			if err := f.put(table[name]); err != nil {
-				*found = append(*found, &Problem{File: c.file, Key: key, Value: showRaw(key, table[name]), Message: err.Error(), Hint: "see the configuration keys in the documentation"})
+			if _, ok := tableOf(f.value.Type()); ok {
+				c.putTable(f, table[name], c.file, found)
+			} else if err := f.put(table[name]); err != nil {
+				*found = append(*found, &Problem{File: c.file, Key: key, Value: showRaw(key, table[name]), Message: err.Error(), Hint: seeReference})
 			}
 		}
 	}
@@ -100,6 +102,9 @@ func (c *Config) suggest(key string) string {
 		if n := nearest(key, c.sections()); n != "" {
 			return "did you mean [" + n + "]?"
 		}
+	}
+	if strings.HasPrefix(key, repositoriesKey+".") {
+		return "only the file has it; here " + repositoriesKey + " is given as a whole, as TOML"
 	}
 	var keys []string
 	for _, f := range c.fields() {
@@ -143,7 +148,7 @@ func (c *Config) overlay(environ []string, flags map[string]string, found *probl
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(flags)) {
-		if _, known := c.field(key); !known {
+		if !slices.ContainsFunc(c.fields(), func(f field) bool { return f.key == key }) {
 			*found = append(*found, &Problem{File: "flags", Key: key, Message: "unknown key", Hint: c.suggest(key)})
 			continue
 		}
@@ -158,8 +163,15 @@ func (c *Config) parse(key, value, origin string, found *problems) {
 		c.set[section] = true
 	}
 	c.origin[key] = origin
-	if err := f.parse(value); err != nil {
-		*found = append(*found, &Problem{File: origin, Key: key, Value: showRaw(key, value), Message: err.Error(), Hint: "see the configuration keys in the documentation"})
+	if _, ok := tableOf(f.value.Type()); ok {
+		var doc struct{ V any }
+		if err := toml.Unmarshal([]byte("V = "+value), &doc); err != nil {
+			*found = append(*found, &Problem{File: origin, Key: key, Message: "is not written as in TOML", Hint: `such as { NAME = { url = "file:///folder" } }`})
+			return
+		}
+		c.putTable(f, doc.V, origin, found)
+	} else if err := f.parse(value); err != nil {
+		*found = append(*found, &Problem{File: origin, Key: key, Value: showRaw(key, value), Message: err.Error(), Hint: seeReference})
 	}
 }
 

@@ -30,7 +30,7 @@ const referenceHead = `# Configuration: config.toml
 - A variable of the environment wins over the file. A list is written with commas: ` + "`ROUNDTABLE_MANAGER_JOIN=a:9060,b:9060`" + `.
 - An unknown key, or a variable that starts like a section of ours and is none, stops the start. All problems are told at once,
   each with file, key, value and hint.
-- A relative path starts in the home. A duration is written ` + "`300ms`, `2m`, `1h30m`" + `.
+- A relative path starts in the home. A duration is written ` + "`300ms`, `2m`, `1h30m`" + `, a size in bytes ` + "`20MiB`, `500GB`, `4096`" + `.
 - A change of the file is noticed, however it is made, and checked as a whole. A bad one is refused, with a line of the log and an
   alarm for what is wrong, and what was in force stays. When a good one takes effect is said in the column *change*:
   ` + "`live`" + `, at once; ` + "`node`" + `, with the node's next start, which a rollout brings about member by member; ` + "`manager`" + `, with the manager's next
@@ -61,7 +61,7 @@ func referenceText(t *testing.T) string {
 	said := structComments(t)
 	var b strings.Builder
 	b.WriteString(referenceHead)
-	section := "-"
+	section, tables := "-", ""
 	for _, f := range Default().fields() {
 		in, name, nested := strings.Cut(f.key, ".")
 		if !nested {
@@ -69,24 +69,47 @@ func referenceText(t *testing.T) string {
 		}
 		owner := sectionType(in)
 		if in != section {
-			section = in
+			b.WriteString(tables)
+			section, tables = in, ""
 			heading, about := "## ["+in+"]", said[owner.Name()]
 			if in == "" {
 				heading, about = "## At the top", "Before the first section."
 			}
 			fmt.Fprintf(&b, "\n%s\n\n%s\n\n| key | value | default | environment | change | meaning |\n|---|---|---|---|---|---|\n", heading, about)
 		}
-		meaning := said[owner.Name()+"."+name]
-		if meaning == "" {
-			t.Errorf("%s has no comment in config.go: the reference is made of it", f.key)
+		if of, ok := tableOf(f.value.Type()); ok {
+			tables = tableText(t, f, of, said)
 		}
-		meaning, byDefault, _ := strings.Cut(strings.ReplaceAll(meaning, "|", `\|`), "; default: ")
-		if byDefault == "" {
-			byDefault = defaultWords(f)
-		}
+		meaning, byDefault := meanings(t, said, owner, f)
 		fmt.Fprintf(&b, "| `%s` | %s | %s | `%s` | %s | %s |\n", name, kindWords(t, f), byDefault, env(f.key), f.class, meaning)
 	}
+	return b.String() + tables
+}
+
+// tableText is a section of its own for the entries of a table.
+func tableText(t *testing.T, f field, of reflect.Type, said map[string]string) string {
+	t.Helper()
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n### [%s.NAME]\n\n%s Each counts at once (`%s`); the environment has only `%s`, for all of them, as TOML.\n\n| key | value | default | meaning |\n|---|---|---|---|\n",
+		f.key, said[of.Name()], f.class, env(f.key))
+	for _, in := range f.inside("") {
+		meaning, byDefault := meanings(t, said, of, in)
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", names([]field{in})[0], kindWords(t, in), byDefault, meaning)
+	}
 	return b.String()
+}
+
+// meanings are what a key's comment says: what it is, and its default.
+func meanings(t *testing.T, said map[string]string, owner reflect.Type, f field) (meaning, byDefault string) {
+	t.Helper()
+	if meaning = said[owner.Name()+"."+names([]field{f})[0]]; meaning == "" {
+		t.Errorf("%s has no comment: the reference is made of it", f.key)
+	}
+	meaning, byDefault, _ = strings.Cut(strings.ReplaceAll(meaning, "|", `\|`), "; default: ")
+	if byDefault == "" {
+		byDefault = defaultWords(f)
+	}
+	return meaning, byDefault
 }
 
 // sectionType is the struct of a section; that of the whole for "".
@@ -105,6 +128,10 @@ func kindWords(t *testing.T, f field) string {
 	switch f.value.Interface().(type) {
 	case Duration:
 		return "duration"
+	case Size:
+		return "size"
+	case map[string]Repository:
+		return "table of sections"
 	case string:
 		return "text"
 	case bool:
@@ -121,7 +148,7 @@ func kindWords(t *testing.T, f field) string {
 }
 
 func defaultWords(f field) string {
-	if f.value.IsZero() && f.value.Kind() != reflect.Bool && f.value.Kind() != reflect.Int {
+	if _, ok := f.value.Interface().(Size); ok && f.value.IsZero() || f.value.IsZero() && f.value.Kind() != reflect.Bool && f.value.Kind() != reflect.Int {
 		return ""
 	}
 	return fmt.Sprintf("`%v`", f.value.Interface())

@@ -58,7 +58,7 @@ func (c *Config) validate() error {
 	c.checkTiming(&found)
 	c.checkTLS(&found)
 	if c.Manager.Witness {
-		for _, section := range []string{"node", "signer", "upgrade"} {
+		for _, section := range []string{"node", "signer", "upgrade", "backup", "bootstrap"} {
 			if c.set[section] {
 				found.add(c, section, "take the ["+section+"] section out, or set manager.witness = false", "a witness votes and has no node")
 			}
@@ -67,9 +67,10 @@ func (c *Config) validate() error {
 		c.checkNode(&found)
 		c.checkSigner(&found)
 		c.checkUpgrade(&found)
+		c.checkBackup(&found)
+		c.checkBootstrap(&found)
 	}
-	slices.SortStableFunc(found, func(a, b error) int { return strings.Compare(keyOf(a), keyOf(b)) })
-	return errors.Join(found...)
+	return found.join()
 }
 
 func keyOf(err error) string {

@@ -27,7 +27,7 @@ func (n *Node) cacheInfo() {
 		`"fork_db_head_block_num":%d,"fork_db_head_block_id":"%s","server_full_version_string":"%s","total_cpu_weight":0,"total_net_weight":0,`+
 		`"earliest_available_block_num":%d,"last_irreversible_block_time":"%s"}`,
 		commit()[:8], c.chainID, h.num, root.num, root.id, h.id, slotTime(h.block.Slot), h.block.Producer, 200000+int(h.num)*200, 1048576+int(h.num)*1050, Version,
-		best.num, best.id, fullVersion(), c.disk.first, slotTime(root.block.Slot))})
+		best.num, best.id, fullVersion(), c.disk.first(), slotTime(root.block.Slot))})
 }
 
 func ok200(body string) response { return response{status: 200, body: body} }

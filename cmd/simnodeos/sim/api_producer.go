@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -30,13 +31,19 @@ func (n *Node) createSnapshot([]byte) response {
 	answer := make(chan response, 1)
 	n.post(func() {
 		n.snaps.create(func(at *node, err error) {
+			var exists errSnapshotExists
+			if errors.As(err, &exists) {
+				answer <- failure(500, "Internal Service Error", 3170008, "snapshot_exists_exception", "snapshot already exists",
+					httpDetail{err.Error(), "snapshot_scheduler.cpp", 190, "create_snapshot"})
+				return
+			}
 			if err != nil {
 				answer <- failure(500, "Internal Service Error", 3240000, "snapshot_exception", "Snapshot exception",
 					httpDetail{err.Error(), "producer_plugin.cpp", 1950, "create_snapshot"})
 				return
 			}
 			answer <- ok201(fmt.Sprintf(`{"head_block_id":"%s","head_block_num":%d,"head_block_time":"%s","version":8,"snapshot_name":%s}`,
-				at.id, at.num, slotTime(at.block.Slot), quoteJSON(n.snapshotPath(at.id, false))))
+				at.id, at.num, slotTime(at.block.Slot), quoteJSON(n.snapshotPath(at.id, ""))))
 		})
 	})
 	select {

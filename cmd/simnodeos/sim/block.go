@@ -93,6 +93,7 @@ type Block struct {
 	Header
 	Sigs []string `json:"signatures"`
 	Trxs []Hash   `json:"transactions"`
+	Fill []byte   `json:"fill,omitempty"` // makes it large (--sim-block-bytes)
 
 	id Hash // cache of Header.ID
 }
@@ -111,21 +112,22 @@ func decodeBlock(data []byte) (*Block, error) {
 	if err := json.Unmarshal(data, b); err != nil {
 		return nil, fmt.Errorf("block: %w", err)
 	}
-	if trxRoot(b.Trxs) != b.TrxRoot {
+	if trxRoot(b.Trxs, b.Fill) != b.TrxRoot {
 		return nil, fmt.Errorf("block %s: transaction root does not match", b.ID())
 	}
 	b.ID()
 	return b, nil
 }
 
-func trxRoot(trxs []Hash) Hash {
-	if len(trxs) == 0 {
+func trxRoot(trxs []Hash, fill []byte) Hash {
+	if len(trxs) == 0 && len(fill) == 0 {
 		return Hash{}
 	}
 	h := sha256.New()
 	for i := range trxs {
 		h.Write(trxs[i][:])
 	}
+	h.Write(fill)
 	return Hash(h.Sum(nil))
 }
 

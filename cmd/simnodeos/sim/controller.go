@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -27,6 +28,8 @@ type controller struct {
 
 	diskMu sync.Mutex // guards disk for network threads
 	disk   *blockLog
+	state  *stateFile
+	safety *safetyFile
 
 	// Called on the main thread:
 	info     func()      // head or irreversible block changed
@@ -198,6 +201,9 @@ func loggedLib(n *node) uint32 {
 
 func (c *controller) commit(n *node) {
 	c.head = n
+	if err := errors.Join(c.state.touch(n.id), c.safety.vote(n)); err != nil {
+		panic(err) // nodeos would die of SIGBUS
+	}
 	_, root := c.forks.heads()
 	if n.lib > root.num {
 		for _, m := range c.forks.branch(n) {
@@ -237,7 +243,7 @@ func (c *controller) headDescendsFromPendingLib() bool {
 func (c *controller) close() error {
 	best, root := c.forks.heads()
 	c.log.log(logDefault, levelInfo, site{"block_handle.cpp", 21, "write"}, "Writing chain_head block %d %s", c.head.num, c.head.id)
-	if err := writeJSON(c.dirs.head(), savedHead{c.head.id, c.head.num}); err != nil {
+	if err := writeJSON(c.dirs.head(), savedHead{c.head.id, c.head.num, save(c.head)}); err != nil {
 		return err
 	}
 	c.log.log(logDefault, levelInfo, site{"fork_database.cpp", 677, "close"}, "Persisting to fork_database file: %s", c.dirs.forkDB())
@@ -261,7 +267,19 @@ func (c *controller) close() error {
 	return writeJSON(c.dirs.forkDB(), saved)
 }
 
-// snapshotAt is the content of a chain snapshot of an irreversible block.
-func (c *controller) snapshotAt(n *node) ([]byte, error) {
-	return json.Marshal(snapshotFile{Magic: snapshotMagic, Genesis: c.genesis.raw, Head: save(n)})
+// writeSnapshot writes a chain snapshot of the head.
+func (c *controller) writeSnapshot(w io.Writer, n *node) error {
+	sum, err := c.state.sum(nil)
+	if err != nil {
+		return err
+	}
+	head, err := json.Marshal(snapshotFile{Magic: snapshotMagic, Genesis: c.genesis.raw, Chain: c.chainID, Head: save(n), Size: c.state.head.Runs * runSize, Sum: sum})
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(append(head, '\n')); err != nil {
+		return err
+	}
+	_, err = c.state.sum(w)
+	return err
 }

@@ -44,32 +44,44 @@ func (n *Node) loadChain() error {
 	if snap != "" {
 		return n.loadSnapshot(o.path(o.dataDir, snap))
 	}
-	disk, err := openBlockLog(f)
+	disk, err := openBlockLog(f, o.strides())
 	if err != nil {
 		return err
 	}
 	if err := n.chooseGenesis(disk); err != nil {
 		return err
 	}
-	if disk != nil && disk.first > 1 && (!f.exists(f.memory())) {
-		return errors.Join(configError(fmt.Sprintf("replay-blockchain without snapshot requested without a full block log, first block: %d", disk.first),
-			fmt.Sprintf(`{"n":%d}`, disk.first), chainSite(842)), disk.close())
+	if disk != nil && disk.first() > 1 && (!f.exists(f.memory())) {
+		return errors.Join(configError(fmt.Sprintf("replay-blockchain without snapshot requested without a full block log, first block: %d", disk.first()),
+			fmt.Sprintf(`{"n":%d}`, disk.first()), chainSite(842)), disk.close())
 	}
-	state, fresh, err := openState(f, o.num("chain-state-db-size-mb"))
+	state, fresh, err := openState(f, o.stateSize(), n.chain.genesis.raw)
 	if err != nil {
 		return err
 	}
-	n.state = state
+	if !fresh && disk == nil { // the state knows its chain without any block
+		if n.chain.genesis, err = parseGenesis(state.head.Genesis); err != nil {
+			return err
+		}
+		if err := n.useGenesis(); err != nil {
+			return err
+		}
+	}
+	n.state, n.chain.state = state, state
 	if disk != nil {
 		if fresh {
 			n.say(chainSite(858), "Starting fresh blockchain state using genesis state extracted from blocks.log.")
 		}
-		n.say(site{"block_log.cpp", 742, "open"}, "Log has %d blocks", disk.last-disk.first+1)
+		n.logLine(disk)
 	} else if o.get("genesis-json") != "" {
 		n.say(chainSite(915), "Starting fresh blockchain state using provided genesis state.")
 	}
 	n.chain.disk, n.freshState = disk, fresh
 	return nil
+}
+
+func (n *Node) logLine(d *blockLog) {
+	n.say(site{"block_log.cpp", 742, "open"}, "Log has %d blocks", d.cur.last-d.cur.first+1)
 }
 
 // chooseGenesis takes the block log's genesis, the given file's, or the built-in one; a file that differs from the log is refused.
@@ -151,15 +163,33 @@ func (n *Node) loadSnapshot(path string) error {
 	if err := n.useGenesis(); err != nil {
 		return err
 	}
-	if n.chain.disk, err = openBlockLog(f); err != nil {
+	if n.chain.disk, err = openBlockLog(f, n.opts.strides()); err != nil {
 		return err
 	}
 	if d := n.chain.disk; d != nil {
-		n.say(site{"block_log.cpp", 742, "open"}, "Log has %d blocks", d.last-d.first+1)
+		n.logLine(d)
+		if err := n.fits(snap, d); err != nil {
+			return errors.Join(err, d.close())
+		}
 	}
 	n.snapshot = snap
-	n.state, _, err = openState(f, n.opts.num("chain-state-db-size-mb"))
+	n.state, _, err = openState(f, n.opts.stateSize(), g.raw)
+	n.chain.state = n.state
 	return err
+}
+
+// fits refuses a snapshot of another chain than the block log's, and one that the log does not reach (from Spring's source, not
+// recorded: chain_plugin.cpp and controller.cpp, read_from_snapshot).
+func (n *Node) fits(snap *snapshotFile, d *blockLog) error {
+	if string(d.genesis) != string(snap.Genesis) {
+		return configError(fmt.Sprintf("snapshot chain ID (%s) does not match the chain ID (of another genesis) in the block log", snap.Chain), "", chainSite(832))
+	}
+	if num := snap.Head.Block.Num(); d.first() > num+1 || num > d.last() {
+		return newError(3190000, "block_log_exception", "Block log exception",
+			"Block log is provided with snapshot but does not contain the head block from the snapshot nor a block right after it",
+			fmt.Sprintf(`{"snapshot_head_block":%d,"block_log_first_num":%d,"block_log_last_num":%d}`, num, d.first(), d.last()), site{"controller.cpp", 1960, "read_from_snapshot"})
+	}
+	return nil
 }
 
 // repairLog is --hard-replay-blockchain: the old blocks directory is kept aside and a new one is built from it.
@@ -170,7 +200,7 @@ func (n *Node) repairLog() error {
 	}
 	say(1408, "Recovering Block Log...")
 	backup := f.blocks + "-" + formatTime(n.clock.now())
-	old, err := openBlockLog(f)
+	old, err := openBlockLog(f, n.opts.strides())
 	if old == nil {
 		return err // nothing to repair
 	}
@@ -179,11 +209,14 @@ func (n *Node) repairLog() error {
 	}
 	say(1433, "Moved existing blocks directory to backup location: '%s'", backup)
 	say(1440, "Reconstructing '%s' from backed up block log", f.log())
-	fresh, cerr := createBlockLog(f, old.genesis, old.first)
+	if old.cur == nil {
+		return err
+	}
+	fresh, cerr := createBlockLog(f, strideRule{}, old.genesis, old.first())
 	if cerr != nil {
 		return cerr
 	}
-	for num := old.first; num <= old.last; num++ {
+	for num := old.first(); num <= old.last(); num++ {
 		b, err := old.read(num)
 		if err != nil || b == nil {
 			break
@@ -198,9 +231,9 @@ func (n *Node) repairLog() error {
 	index(1365, "Will read existing blocks.log file %s", f.log())
 	index(1366, "Will write new blocks.index file %s", f.index())
 	index(430, "Will write new blocks.index file %s", f.index())
-	index(434, "block log version= 3, number of blocks %d", fresh.last-fresh.first+1)
-	index(440, "first block= %d         last block= %d", fresh.first, fresh.last)
-	say(1463, "Existing block log was undamaged. Recovered all irreversible blocks up to block number %d.", fresh.last)
+	index(434, "block log version= 3, number of blocks %d", fresh.last()-fresh.first()+1)
+	index(440, "first block= %d         last block= %d", fresh.first(), fresh.last())
+	say(1463, "Existing block log was undamaged. Recovered all irreversible blocks up to block number %d.", fresh.last())
 	return errors.Join(old.close(), fresh.close())
 }
 
@@ -215,7 +248,7 @@ func (n *Node) startChain() error {
 	switch {
 	case n.snapshot != nil:
 		if d := c.disk; d != nil {
-			ctl(1962, "startup", "Starting initialization from snapshot and block log %d-%d, this may take a significant amount of time", d.first, d.last)
+			ctl(1962, "startup", "Starting initialization from snapshot and block log %d-%d, this may take a significant amount of time", d.first(), d.last())
 		} else {
 			ctl(1968, "startup", "Starting initialization from snapshot and no block log, this may take a significant amount of time")
 		}
@@ -223,7 +256,7 @@ func (n *Node) startChain() error {
 		ctl(1975, "startup", "Snapshot loaded, head: %d : %s", root.num, root.id)
 		if c.disk == nil {
 			ctl(1714, "should_replay_block_log", "no block log found")
-			d, err := createBlockLog(n.dirs, c.genesis.raw, root.num)
+			d, err := createBlockLog(n.dirs, n.opts.strides(), c.genesis.raw, root.num)
 			if err != nil {
 				return err
 			}
@@ -243,7 +276,7 @@ func (n *Node) startChain() error {
 		g := c.genesis.block()
 		root = &node{block: g, id: g.ID(), num: 1, lib: 1}
 		if c.disk == nil {
-			d, err := createBlockLog(n.dirs, c.genesis.raw, 1)
+			d, err := createBlockLog(n.dirs, n.opts.strides(), c.genesis.raw, 1)
 			if err != nil {
 				return err
 			}
@@ -280,15 +313,15 @@ func (n *Node) replay(rule finality, root *node) (*node, error) {
 	ctl := func(line int, fn, format string, args ...any) {
 		n.say(site{"controller.cpp", line, cut(fn, 20)}, format, args...)
 	}
-	if d.last <= root.num {
-		if n.snapshot == nil || d.first < root.num {
+	if d.last() <= root.num {
+		if n.snapshot == nil || d.first() < root.num {
 			ctl(1722, "should_replay_block_log", "no irreversible blocks need to be replayed from block log")
 		}
 		return root, nil
 	}
-	ctl(1737, "replay_block_log", "existing block log, attempting to replay from %d to %d blocks", root.num+1, d.last)
+	ctl(1737, "replay_block_log", "existing block log, attempting to replay from %d to %d blocks", root.num+1, d.last())
 	started, from := time.Now(), root.num
-	for num := root.num + 1; num <= d.last; num++ {
+	for num := root.num + 1; num <= d.last(); num++ {
 		b, err := d.read(num)
 		if err != nil || b == nil || b.Previous != root.id {
 			return nil, newError(3030001, "unlinkable_block_exception", "Unlinkable block", fmt.Sprintf("unlinkable block %d", num), "",
@@ -298,7 +331,7 @@ func (n *Node) replay(rule finality, root *node) (*node, error) {
 		next.parent = nil
 		root = next
 		if num%500 == 0 {
-			ctl(1786, "replay_block_log", "%d of %d", num, d.last)
+			ctl(1786, "replay_block_log", "%d of %d", num, d.last())
 		}
 	}
 	count := root.num - from
@@ -323,18 +356,53 @@ func (n *Node) resumeChain(rule finality) error {
 			with("", "", site{"chain_plugin.cpp", 1181, "plugin_startup"})
 	}
 	n.say(site{"block_handle.cpp", 52, "read"}, "Loading chain_head block %d %s", head.Num, head.Head)
-	n.say(site{"controller.cpp", 1722, "should_replay_block_"}, "no irreversible blocks need to be replayed from block log")
+	switch {
+	case c.disk == nil:
+		n.say(site{"controller.cpp", 1714, "should_replay_block_"}, "no block log found")
+	case c.disk.last() <= head.Num:
+		n.say(site{"controller.cpp", 1722, "should_replay_block_"}, "no irreversible blocks need to be replayed from block log")
+	}
 	if err := readJSON(f.forkDB(), &forks); err != nil || forks.Root.Block == nil {
 		return failed("No existing fork database despite existing chain state. Replay required.")
 	}
+	// From here on nothing is recorded: a head that is not the state's, and a log that does not fit (Spring's source, controller.cpp).
+	if head.Head != c.state.head.Head {
+		return failed(fmt.Sprintf("fork database head (%d) is inconsistent with state (%s)", head.Num, c.state.head.Head.Short()))
+	}
 	root := forks.Root.node()
+	if c.disk == nil {
+		d, err := createBlockLog(n.dirs, n.opts.strides(), c.genesis.raw, root.num+1)
+		if err != nil {
+			return err
+		}
+		c.disk = d
+	} else if d := c.disk; d.last() >= d.first() && (d.first() > root.num || root.num > d.last()) {
+		return newError(3190000, "block_log_exception", "Block log exception",
+			fmt.Sprintf("block log (ranging from %d to %d) does not contain the last irreversible block (%d)", d.first(), d.last(), root.num), "",
+			site{"controller.cpp", 2040, "startup"}).with("", "", site{"chain_plugin.cpp", 1181, "plugin_startup"})
+	}
+	if from := c.disk.last(); from > root.num || from > head.Num { // blocks from elsewhere, or the state is of an earlier time
+		if head.Num < root.num {
+			root = head.Node.node()
+		}
+		var err error
+		if root, err = n.replay(rule, root); err != nil {
+			return err
+		}
+	}
 	c.forks = newForkDB(rule, root)
 	for _, b := range forks.Blocks {
-		if _, err := c.forks.add(b, false); err != nil {
+		if b.Num() <= root.num {
+			continue
+		}
+		if _, err := c.forks.add(b, false); err != nil && !errors.Is(err, errUnlinkable) {
 			return failed(err.Error())
 		}
 	}
-	if c.head = c.forks.find(head.Head); c.head == nil {
+	if c.head = c.forks.find(head.Head); c.head == nil && root.num >= head.Num {
+		c.head = root
+	}
+	if c.head == nil {
 		return failed("chain head is not in the fork database")
 	}
 	if err := errors.Join(os.Remove(f.forkDB()), os.Remove(f.head())); err != nil {

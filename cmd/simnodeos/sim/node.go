@@ -215,6 +215,11 @@ func (n *Node) startPlugins() error {
 		n.say(site{"chain_plugin.cpp", 1168, "plugin_startup"}, "Blockchain started; head block is #%d", n.chain.head.num)
 	}
 	n.apiLines("node", "chain_ro", "chain_rw")
+	safety, err := n.openSafety()
+	if err != nil {
+		return err
+	}
+	n.chain.safety = safety
 	n.prod.startup()
 	n.apiLines("producer_ro", "producer_rw", "snapshot")
 	if err := n.startNetwork(); err != nil {
@@ -399,12 +404,14 @@ func (n *Node) closeChain(started bool) {
 		return
 	}
 	var err error
+	var head Hash
 	if started {
+		head = n.chain.head.id
 		err = n.chain.close()
 	} else {
 		n.say(site{"fork_database.cpp", 668, "close"}, "No fork_database to persist")
 	}
-	if err = errors.Join(err, n.chain.disk.close(), n.state.close()); err != nil {
+	if err = errors.Join(err, n.chain.disk.close(), n.state.close(head)); err != nil {
 		n.log.raw(err.Error() + "\n")
 	}
 	if !started && (n.freshState || n.snapshot != nil) {
@@ -413,10 +420,7 @@ func (n *Node) closeChain(started bool) {
 	n.state = nil
 }
 
-func (n *Node) snapshotPath(id Hash, pending bool) string {
-	name := "snapshot-" + id.String() + ".bin"
-	if pending {
-		name = ".pending-" + name
-	}
-	return filepath.Join(n.dirs.snapshots, name)
+// snapshotPath is where the snapshot of a block is, or is being made: prefix is "", ".pending-" or ".incomplete-".
+func (n *Node) snapshotPath(id Hash, prefix string) string {
+	return filepath.Join(n.dirs.snapshots, prefix+"snapshot-"+id.String()+".bin")
 }

@@ -35,6 +35,10 @@ const simHelp = `  --sim-ledger FILE          append one JSON line per block sig
   --sim-slow-start D         extra time before HTTP comes up
   --sim-feature-file FILE    protocol features that are active, read at each request: lines "CODENAME [BLOCK]", from that height on
   --sim-table FILE           rows of get_table_rows, read at each request: lines {"code","scope","table","key","row"}
+  --sim-block-bytes N        random bytes in each block of this node, so that blocks.log grows (default 0)
+  --sim-state-mb N           MiB of data in the state, spread over its file (default 1)
+  --sim-state-churn N        KiB of it that each block changes in place (default 32)
+  --sim-finalizer            keep finalizers/safety.dat, as a node with a BLS key does
   --sim-exit-at-start CODE   end at once; 254 as for a wrong option, 1 and 2 as for a full and a dirty state database
   --sim-exit-after D         end by itself D after HTTP came up, as for an exception: exit code 254, the state is written
   --sim-never-sync           answer, but take no block from peers
@@ -46,7 +50,7 @@ var simOptions = map[string]string{
 	"sim-ledger": "", "sim-schedule": "eosio", "sim-keys": "", "sim-lib-lag": "0", "sim-savanna": "flag", "sim-trx-rate": "20",
 	"sim-full-blocks": "flag", "sim-p2p-latency": "0s", "sim-p2p-loss": "0", "sim-p2p-reconnect": "30s",
 	"sim-partition-file": "", "sim-control": "flag", "sim-clock-offset": "0s", "sim-clock-file": "", "sim-slow-start": "0s", "sim-calibration": "550ms", "sim-version": "",
-	"sim-feature-file": "", "sim-table": "", "sim-exit-at-start": "", "sim-exit-after": "0s", "sim-never-sync": "flag",
+	"sim-feature-file": "", "sim-table": "", "sim-exit-at-start": "", "sim-finalizer": "flag", "sim-block-bytes": "0", "sim-state-mb": "1", "sim-state-churn": "32", "sim-exit-after": "0s", "sim-never-sync": "flag",
 }
 
 type optionSpec struct {
@@ -77,7 +81,8 @@ var intOptions = []string{
 	"max-clients", "connection-cleanup-period", "net-threads", "sync-fetch-span", "p2p-keepalive-interval-ms",
 	"production-pause-vote-timeout-ms", "max-transaction-time", "max-irreversible-block-age", "greylist-limit",
 	"produce-block-offset-ms", "keosd-provider-timeout", "resource-monitor-interval-seconds", "resource-monitor-space-threshold",
-	"resource-monitor-space-absolute-gb", "resource-monitor-warning-interval",
+	"resource-monitor-space-absolute-gb", "resource-monitor-warning-interval", "blocks-log-stride", "max-retained-block-files",
+	"sim-block-bytes", "sim-state-mb", "sim-state-churn",
 }
 
 // optionError is a refused option; origin and thrown are what boost prints of it.

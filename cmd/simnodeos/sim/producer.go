@@ -23,6 +23,7 @@ type producer struct {
 	offset     time.Duration // produce-block-offset-ms: how early a window's last block is finished
 	maxLibAge  time.Duration // negative: no limit
 	trxRate    float64
+	fill       int // random bytes in each block
 	full       bool
 	terminate  uint32
 	broadcast  func(*node)
@@ -286,7 +287,11 @@ func (p *producer) produce() error {
 	pb := p.pending
 	parent := pb.parent
 	b := &Block{Header: Header{Slot: pb.slot, Producer: pb.owner, Previous: parent.id, ActionRoot: actionRoot(parent.id, pb.slot)}, Trxs: p.madeUpTrxs()}
-	b.TrxRoot = trxRoot(b.Trxs)
+	if p.fill > 0 {
+		b.Fill = make([]byte, p.fill)
+		_, _ = rand.Read(b.Fill)
+	}
+	b.TrxRoot = trxRoot(b.Trxs, b.Fill)
 	digest := b.Digest(p.chain.savanna)
 	sigs, err := p.signers.sign(p.chain.sched.auths[pb.owner], digest)
 	if err != nil {
@@ -318,6 +323,9 @@ func (p *producer) produce() error {
 	p.chain.commit(n)
 	return nil
 }
+
+// maxFill keeps a block below what a peer takes as one message.
+const maxFill = 4 << 20
 
 // madeUpTrxs gives about trxRate/2 random transaction ids, so that two blocks for one slot always differ.
 func (p *producer) madeUpTrxs() []Hash {

@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"errors"
 	"os"
+	"path/filepath"
 )
 
 // snapshots are the chain snapshots being made and scheduled. Main thread only.
@@ -29,29 +31,50 @@ func (r *snapshotRequest) same(o *snapshotRequest) bool {
 	return r.Spacing == o.Spacing && r.Start == o.Start && r.End == o.End
 }
 
-// create writes a snapshot of the head under a pending name; done is called once its block is irreversible, which is
-// never while the chain stands still (fact 26).
+// errSnapshotExists is nodeos' answer for a block that a finished snapshot is there of (from its source, not recorded).
+type errSnapshotExists string
+
+func (e errSnapshotExists) Error() string { return "snapshot named " + string(e) + " already exists" }
+
+// create writes a snapshot of the head under a pending name; done is called once its block becomes irreversible, which is
+// never while the chain stands still (fact 26), even if the head is irreversible already.
 func (s *snapshots) create(done func(*node, error)) {
 	head := s.node.chain.head
-	_, root := s.node.chain.forks.heads()
 	for i := range s.pending {
 		if s.pending[i].at.id == head.id {
 			s.pending[i].done = append(s.pending[i].done, done)
 			return
 		}
 	}
-	data, err := s.node.chain.snapshotAt(head)
-	if err == nil {
-		err = os.WriteFile(s.node.snapshotPath(head.id, true), data, 0o644)
+	if path := s.node.snapshotPath(head.id, ""); s.node.dirs.exists(path) {
+		done(nil, errSnapshotExists(path))
+		return
 	}
-	if err != nil {
+	at := site{"snapshot_scheduler.cpp", 217, "create_snapshot"}
+	s.node.say(at, "Starting snapshot creation at block %d", head.num)
+	if err := s.write(head); err != nil {
 		done(nil, err)
 		return
 	}
+	at.line = 226
+	s.node.say(at, "Snapshot creation at block %d complete; snapshot will be available once block becomes irreversible", head.num)
 	s.pending = append(s.pending, pendingSnapshot{at: head, done: []func(*node, error){done}})
-	if head.id == root.id {
-		s.finish(head)
+}
+
+// write makes the file: under an incomplete name first, then under a pending one. Neither is ever cleaned up (fact 22).
+func (s *snapshots) write(head *node) error {
+	temporary := s.node.snapshotPath(head.id, ".incomplete-")
+	if err := os.MkdirAll(filepath.Dir(temporary), 0o755); err != nil {
+		return err
 	}
+	file, err := os.Create(temporary)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(s.node.chain.writeSnapshot(file, head), file.Close()); err != nil {
+		return err
+	}
+	return os.Rename(temporary, s.node.snapshotPath(head.id, ".pending-"))
 }
 
 // irreversible finishes the snapshots up to that block and starts the scheduled ones.
@@ -80,8 +103,8 @@ func (s *snapshots) finish(n *node) {
 			kept = append(kept, p)
 			continue
 		}
-		path := s.node.snapshotPath(p.at.id, false)
-		err := os.Rename(s.node.snapshotPath(p.at.id, true), path)
+		path := s.node.snapshotPath(p.at.id, "")
+		err := os.Rename(s.node.snapshotPath(p.at.id, ".pending-"), path)
 		if err == nil {
 			s.node.say(site{"pending_snapshot.hpp", 67, "finalize"}, "Snapshot created at block %d available at %s", p.at.num, path)
 		}

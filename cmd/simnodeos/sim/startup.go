@@ -138,7 +138,7 @@ func (n *Node) initProducer() error {
 	p := &producer{
 		clock: n.clock, log: n.log, chain: n.chain, names: n.producers, signers: provs, ledger: led, agent: o.get("agent-name"),
 		offset: time.Duration(o.num("produce-block-offset-ms")) * time.Millisecond, maxLibAge: time.Duration(o.num("max-irreversible-block-age")) * time.Second,
-		trxRate: o.float("sim-trx-rate"), full: o.flag("sim-full-blocks"), terminate: uint32(o.num("terminate-at-block")),
+		trxRate: o.float("sim-trx-rate"), full: o.flag("sim-full-blocks"), fill: int(max(min(o.num("sim-block-bytes"), maxFill), 0)), terminate: uint32(o.num("terminate-at-block")),
 		watermarks: map[string]watermark{}, enabled: o.flag("enable-stale-production"), paused: o.flag("pause-on-startup"),
 		quit: n.quit,
 	}

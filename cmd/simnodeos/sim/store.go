@@ -1,32 +1,29 @@
 package sim
 
 import (
-	"bytes"
-	"encoding/binary"
+	"bufio"
 	"encoding/json"
 	"errors"
-	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 )
 
-const (
-	blockLogMagic = "SIMBLOG1"
-	stateMagic    = "SIMSTATE"
-	dirtyOffset   = 8
-)
-
 // folders are nodeos' places inside the data directory.
-type folders struct{ data, blocks, reversible, state, snapshots string }
+type folders struct{ data, blocks, reversible, retained, archive, state, snapshots string }
 
 func newFolders(o *options) folders {
 	blocks := o.path(o.dataDir, o.get("blocks-dir"))
-	return folders{
-		data: o.dataDir, blocks: blocks, reversible: filepath.Join(blocks, "reversible"),
+	f := folders{
+		data: o.dataDir, blocks: blocks, reversible: filepath.Join(blocks, "reversible"), retained: o.path(blocks, o.get("blocks-retained-dir")),
 		state: o.path(o.dataDir, o.get("state-dir")), snapshots: o.path(o.dataDir, o.get("snapshots-dir")),
 	}
+	if archive := o.get("blocks-archive-dir"); archive != "" {
+		f.archive = o.path(blocks, archive)
+	}
+	return f
 }
 
 func (f folders) log() string    { return filepath.Join(f.blocks, "blocks.log") }
@@ -37,196 +34,6 @@ func (f folders) memory() string { return filepath.Join(f.state, "shared_memory.
 func (f folders) exists(p string) bool {
 	_, err := os.Stat(p)
 	return err == nil
-}
-
-// blockLog is blocks.log with blocks.index: the irreversible blocks only. The log begins with the genesis and the first
-// block's number; the index has 8 bytes per block. Used by the main thread, and by network threads for reading.
-type blockLog struct {
-	file, index *os.File
-	genesis     json.RawMessage
-	first, last uint32 // 0, 0 when empty
-	end         int64
-}
-
-type logHeader struct {
-	Genesis json.RawMessage `json:"genesis"`
-	First   uint32          `json:"first"`
-}
-
-// openBlockLog opens both files, nil where there is no log.
-func openBlockLog(f folders) (*blockLog, error) {
-	if !f.exists(f.log()) {
-		return nil, nil
-	}
-	file, err := os.OpenFile(f.log(), os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	l := &blockLog{file: file}
-	var head [12]byte
-	if _, err := io.ReadFull(file, head[:]); err != nil || string(head[:8]) != blockLogMagic {
-		return nil, errors.Join(newError(3190001, "block_log_unsupported_version", "unsupported version of block log",
-			"Unsupported version of block log", "", site{"block_log.cpp", 137, "read_preamble"}), file.Close())
-	}
-	data := make([]byte, binary.LittleEndian.Uint32(head[8:]))
-	var h logHeader
-	if _, err := io.ReadFull(file, data); err != nil || json.Unmarshal(data, &h) != nil {
-		return nil, errors.Join(errors.New("blocks.log: broken header"), file.Close())
-	}
-	l.genesis, l.first = h.Genesis, h.First
-	idx, err := os.ReadFile(f.index())
-	if err != nil || len(idx) < 8 || len(idx)%8 != 0 {
-		return l, newError(3190000, "block_log_exception", "Block log exception",
-			f.index()+" file is empty, please use spring-util to fix the problem.",
-			fmt.Sprintf(`{"index_file":%q}`, f.index()), site{"block_log.cpp", 744, "open"})
-	}
-	l.last = l.first + uint32(len(idx)/8) - 1
-	last, err := l.readAt(int64(binary.LittleEndian.Uint64(idx[len(idx)-8:])))
-	if err != nil {
-		return l, newError(3190000, "block_log_exception", "Block log exception",
-			"block log file "+f.log()+" is damaged", "", site{"block_log.cpp", 750, "open"})
-	}
-	if l.end, err = file.Seek(0, io.SeekEnd); err != nil {
-		return nil, err
-	}
-	if last.Num() != l.last {
-		return l, newError(3190000, "block_log_exception", "Block log exception",
-			"block log and index do not agree", "", site{"block_log.cpp", 751, "open"})
-	}
-	l.index, err = os.OpenFile(f.index(), os.O_RDWR|os.O_APPEND, 0o644)
-	return l, err
-}
-
-// createBlockLog makes an empty log that will begin with block first.
-func createBlockLog(f folders, genesis json.RawMessage, first uint32) (*blockLog, error) {
-	file, err := os.Create(f.log())
-	if err != nil {
-		return nil, err
-	}
-	index, err := os.OpenFile(f.index(), os.O_CREATE|os.O_TRUNC|os.O_RDWR|os.O_APPEND, 0o644)
-	if err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	data, err := json.Marshal(logHeader{Genesis: genesis, First: first})
-	if err != nil {
-		return nil, err
-	}
-	buf := binary.LittleEndian.AppendUint32([]byte(blockLogMagic), uint32(len(data)))
-	buf = append(buf, data...)
-	if _, err := file.Write(buf); err != nil {
-		return nil, err
-	}
-	return &blockLog{file: file, index: index, genesis: genesis, first: first, last: first - 1, end: int64(len(buf))}, nil
-}
-
-func (l *blockLog) append(b *Block) error {
-	if b.Num() != l.last+1 {
-		return fmt.Errorf("blocks.log: block %d after %d", b.Num(), l.last)
-	}
-	data, err := json.Marshal(b)
-	if err != nil {
-		return err
-	}
-	buf := binary.LittleEndian.AppendUint32(nil, uint32(len(data)))
-	buf = append(buf, data...)
-	if _, err := l.file.WriteAt(buf, l.end); err != nil {
-		return err
-	}
-	if _, err := l.index.Write(binary.LittleEndian.AppendUint64(nil, uint64(l.end))); err != nil {
-		return err
-	}
-	l.end += int64(len(buf))
-	l.last++
-	return nil
-}
-
-func (l *blockLog) readAt(pos int64) (*Block, error) {
-	var n [4]byte
-	if _, err := l.file.ReadAt(n[:], pos); err != nil {
-		return nil, err
-	}
-	size := binary.LittleEndian.Uint32(n[:])
-	if size > 16<<20 {
-		return nil, fmt.Errorf("blocks.log: entry of %d bytes", size)
-	}
-	data := make([]byte, size)
-	if _, err := l.file.ReadAt(data, pos+4); err != nil {
-		return nil, err
-	}
-	return decodeBlock(data)
-}
-
-// read gives block num, nil where the log does not have it.
-func (l *blockLog) read(num uint32) (*Block, error) {
-	if num < l.first || num > l.last {
-		return nil, nil
-	}
-	var pos [8]byte
-	if _, err := l.index.ReadAt(pos[:], int64(num-l.first)*8); err != nil {
-		return nil, err
-	}
-	return l.readAt(int64(binary.LittleEndian.Uint64(pos[:])))
-}
-
-func (l *blockLog) close() error {
-	if l == nil {
-		return nil
-	}
-	return errors.Join(l.file.Close(), l.index.Close())
-}
-
-// state is state/shared_memory.bin: a sparse file with a dirty byte, set while a process has it open. There is no lock:
-// a second process on a live directory sees "dirty", as with nodeos.
-type stateFile struct{ file *os.File }
-
-var errDirty = &chainError{code: 13, name: "N5boost10wrapexceptISt12system_errorEE", what: "Database dirty flag set", exit: 2,
-	entries: []errorEntry{{"rethrow Database dirty flag set: ", `{"what":"Database dirty flag set"}`, chainInitSite}}}
-
-var chainInitSite = site{"chain_plugin.cpp", 1130, "plugin_initialize"}
-
-func openState(f folders, mib int64) (s *stateFile, fresh bool, err error) {
-	fresh = !f.exists(f.memory())
-	file, err := os.OpenFile(f.memory(), os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
-		return nil, false, err
-	}
-	if fresh {
-		if err := file.Truncate(mib << 20); err != nil {
-			return nil, false, err
-		}
-		if _, err := file.WriteAt([]byte(stateMagic+"\x00"), 0); err != nil {
-			return nil, false, err
-		}
-	}
-	var head [9]byte
-	if _, err := file.ReadAt(head[:], 0); err != nil {
-		return nil, false, errors.Join(badState("Failed to read DB header"), file.Close())
-	}
-	if !bytes.Equal(head[:8], []byte(stateMagic)) {
-		const text = `"state" database format not compatible with this version of chainbase.: Database format not compatible with this version of chainbase`
-		return nil, false, errors.Join(badState(text), file.Close())
-	}
-	if head[dirtyOffset] != 0 {
-		return nil, false, errors.Join(errDirty, file.Close())
-	}
-	s = &stateFile{file: file}
-	return s, fresh, s.mark(1)
-}
-
-func badState(what string) *chainError {
-	data, _ := json.Marshal(map[string]string{"what": what})
-	return &chainError{code: 13, name: "N5boost10wrapexceptISt12system_errorEE", what: what,
-		entries: []errorEntry{{"rethrow " + what + ": ", string(data), chainInitSite}}}
-}
-
-func (s *stateFile) mark(dirty byte) error {
-	_, err := s.file.WriteAt([]byte{dirty}, dirtyOffset)
-	return err
-}
-
-// close clears the dirty byte; only a clean shutdown gets here.
-func (s *stateFile) close() error {
-	return errors.Join(s.mark(0), s.file.Close())
 }
 
 // savedNode is a node of the fork database on disk: in fork_db.dat, chain_head.dat and snapshots.
@@ -249,27 +56,42 @@ type savedForks struct {
 }
 
 type savedHead struct {
-	Head Hash   `json:"head"`
-	Num  uint32 `json:"num"`
+	Head Hash      `json:"head"`
+	Num  uint32    `json:"num"`
+	Node savedNode `json:"node"`
 }
 
+// snapshotFile is the first line of a chain snapshot; the state's data follows. (nodeos has a format of its own.)
 type snapshotFile struct {
 	Magic   string          `json:"magic"`
 	Genesis json.RawMessage `json:"genesis"`
+	Chain   Hash            `json:"chain_id"`
 	Head    savedNode       `json:"head"`
+	Size    int64           `json:"size"` // of the data
+	Sum     uint32          `json:"sum"`
 }
 
 const snapshotMagic = "SIMSNAP1"
 
+// readSnapshot reads and checks all of it.
 func readSnapshot(path string) (*snapshotFile, error) {
-	data, err := os.ReadFile(path)
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
+	defer file.Close()
+	bad := func(what string, line int) error {
+		return newError(3240000, "snapshot_exception", "Snapshot exception", what, "", site{"snapshot.cpp", line, "validate"})
+	}
+	in := bufio.NewReader(file)
+	line, err := in.ReadBytes('\n')
 	var s snapshotFile
-	if json.Unmarshal(data, &s) != nil || s.Magic != snapshotMagic || s.Head.Block == nil {
-		return nil, newError(3240000, "snapshot_exception", "Snapshot exception", "Binary snapshot has unexpected magic number!", "",
-			site{"snapshot.cpp", 265, "validate"})
+	if err != nil || json.Unmarshal(line, &s) != nil || s.Magic != snapshotMagic || s.Head.Block == nil {
+		return nil, bad("Binary snapshot has unexpected magic number!", 265)
+	}
+	h := crc32.New(castagnoli)
+	if n, err := io.Copy(h, in); err != nil || n != s.Size || h.Sum32() != s.Sum {
+		return nil, bad("Binary snapshot is truncated or damaged", 270) // not recorded
 	}
 	return &s, nil
 }
