@@ -238,7 +238,7 @@ func (e *eventStream) add(state *fsm.State) (again time.Duration) {
 			continue
 		}
 		e.operations[o.ID] = told{p, time.Now()}
-		e.event("operation", "", viewOperation(state, o, now))
+		e.event("operation", "", e.server.operation(state, o, now))
 	}
 	e.addBackups(state, now)
 	if len(e.operations) > 2*len(state.Operations)+1 { // the state forgot them

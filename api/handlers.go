@@ -19,7 +19,7 @@ func (s *Server) getOperations(*http.Request) (answer, error) {
 	state, _ := s.cfg.Cluster.View()
 	list, now := []Operation{}, s.cfg.Now().UnixMilli()
 	for i := len(state.Operations) - 1; i >= 0; i-- { // newest first
-		list = append(list, viewOperation(state, state.Operations[i], now))
+		list = append(list, s.operation(state, state.Operations[i], now))
 	}
 	return answer{body: list}, nil
 }
@@ -31,7 +31,7 @@ func (s *Server) getOperation(r *http.Request) (answer, error) {
 	if err != nil || !ok {
 		return answer{}, unknownOperation(r.PathValue("id"))
 	}
-	return answer{body: viewOperation(state, o, s.cfg.Now().UnixMilli())}, nil
+	return answer{body: s.operation(state, o, s.cfg.Now().UnixMilli())}, nil
 }
 
 func unknownOperation(id string) *Error {

@@ -58,7 +58,7 @@ func (s *Server) start(r *http.Request, body any, begin func(ctx context.Context
 	if wait > 0 {
 		o, ended := s.await(r.Context(), id, wait)
 		state, _ := s.cfg.Cluster.View()
-		view := viewOperation(state, o, s.cfg.Now().UnixMilli())
+		view := s.operation(state, o, s.cfg.Now().UnixMilli())
 		switch {
 		case ended && o.Outcome == fsm.Done:
 			return answer{location: location, body: Started{name, &view}}, nil

@@ -39,6 +39,7 @@ type world struct {
 	leader     string
 	leading    bool
 	candidates []control.Candidate
+	waiting    string // why operations do not go on
 	reason     string
 	doubled    uint64
 	voteless   []string
@@ -133,6 +134,7 @@ func (w *world) Leader() (string, string)        { return w.leader, w.leader }
 func (w *world) IsLeader() bool                  { return w.leading }
 func (w *world) Candidates() []control.Candidate { return w.candidates }
 func (w *world) LeaseReason() string             { return w.reason }
+func (w *world) OperationReason(uint64) string   { return w.waiting }
 func (w *world) Doubled() uint64                 { return w.doubled }
 
 func (w *world) Extensions() control.Extensions {

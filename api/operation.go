@@ -22,8 +22,8 @@ type Operation struct {
 	By       string      `json:"by"`              // the member that took the request
 	Actor    string      `json:"actor,omitempty"` // on whose behalf
 	Outcome  fsm.Outcome `json:"outcome"`
-	Reason   string      `json:"reason,omitempty"`
-	Step     string      `json:"step,omitempty"` // the current one while running
+	Reason   string      `json:"reason,omitempty"` // how it ended; while it runs, said by the member that leads: why it does not go on
+	Step     string      `json:"step,omitempty"`   // the current one while running
 	Steps    []Step      `json:"steps"`
 	Percent  int         `json:"percent"`             // of the whole, 0 to 100; where one failed: how far it had come
 	Message  string      `json:"message"`             // one line for people: what happens now, or how it ended
@@ -98,6 +98,15 @@ const (
 	UndoMember = "member" // one that fails is brought back, those that are through stay
 	UndoAll    = "all"
 )
+
+// operation is an operation as this member knows it. The leader knows why one does not go on.
+func (s *Server) operation(state *fsm.State, o fsm.Operation, now int64) Operation {
+	v := viewOperation(state, o, now)
+	if o.Outcome == fsm.Running && v.Reason == "" {
+		v.Reason = words(s.cfg.Control.OperationReason(o.ID))
+	}
+	return v
+}
 
 func viewOperation(s *fsm.State, o fsm.Operation, now int64) Operation {
 	end := now

@@ -24,7 +24,8 @@ type sight struct {
 	term        uint64
 	leading     bool
 	candidates  []control.Candidate
-	leaseReason string             // of the member that leads
+	leaseReason string // of the member that leads
+	operation   func(*fsm.State, fsm.Operation, int64) Operation
 	doubled     uint64             // seen here
 	servers     []cluster.RaftPeer // of the raft group; empty: not known
 	certificate time.Time          // when this member's ends; zero: it has none
@@ -49,7 +50,7 @@ func (s *Server) glance() sight {
 	}
 	return sight{
 		self: s.cfg.Self, now: s.cfg.Now(), state: state, peers: s.cfg.Cluster.Peers(), leader: leader, term: s.cfg.Cluster.Metrics().Term,
-		leading: s.cfg.Cluster.IsLeader(), candidates: candidates, leaseReason: s.cfg.Control.LeaseReason(), doubled: s.cfg.Control.Doubled(),
+		leading: s.cfg.Cluster.IsLeader(), candidates: candidates, leaseReason: s.cfg.Control.LeaseReason(), operation: s.operation, doubled: s.cfg.Control.Doubled(),
 		certificate: ends, problem: problem,
 	}
 }
@@ -69,7 +70,7 @@ func (v sight) overview() Overview {
 		Lease: v.lease(), Round: v.round(), Members: v.members(), Operations: []Operation{}, Backups: v.backups(),
 	}
 	for _, op := range s.RunningOperations() {
-		o.Operations = append(o.Operations, viewOperation(s, op, v.now.UnixMilli()))
+		o.Operations = append(o.Operations, v.operation(s, op, v.now.UnixMilli()))
 	}
 	return o
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -269,6 +270,13 @@ func TestWaiting(t *testing.T) {
 	state, _ := w.View()
 	if m := messageOf(state, w.newest()); m != fmt.Sprintf("queued: handoff %d", first) {
 		t.Error(m)
+	}
+	w.waiting = "the holder, a, is stalled"
+	for _, path := range []string{"/cluster/operations/" + strconv.FormatUint(first, 10), "/cluster/operations", "/cluster"} { // the leader says why it does not go on
+		var v any
+		if ask(t, srv, http.MethodGet, path, "", &v); !strings.Contains(fmt.Sprint(v), w.waiting) {
+			t.Errorf("%s: %v", path, v)
+		}
 	}
 	for body, want := range map[string]string{
 		`"at_block":1000`: "block 1000", `"feature":"SAVANNA"`: "the protocol feature SAVANNA", `"row":{"code":"c","scope":"s","table":"t","key":"k","field":"f","value":"v"}`: "the row c/s/t/k/f=v",

@@ -61,6 +61,7 @@ type Control interface {
 
 	Candidates() []control.Candidate
 	LeaseReason() string
+	OperationReason(id uint64) string // why one that runs does not go on; "": it does, or who leads knows
 	Doubled() uint64
 	Extensions() control.Extensions
 

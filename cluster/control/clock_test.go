@@ -62,7 +62,7 @@ func TestAWrongClockEndsNothing(t *testing.T) {
 			if handoff {
 				m.reconcile(t, &handoffLeader{m.Manager, m.log})
 			} else {
-				m.reconcile(t, &operationLeader{Manager: m.Manager, log: m.log, since: w.since})
+				m.reconcile(t, &operationLeader{Manager: m.Manager, log: m.log, since: w.since, said: map[uint64]string{}})
 			}
 			if got := len(g.log) > 0; got != (off == 0) {
 				t.Errorf("%s ahead, handoff %v: %+v", off, handoff, g.log)

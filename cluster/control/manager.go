@@ -199,7 +199,7 @@ func (m *Manager) Lead(ctx context.Context, since time.Time) {
 	start(&configController{m, m.log})
 	start(&leaseController{Manager: m, log: m.log, since: chain.SlotAt(since.UnixMilli())})
 	start(&handoffLeader{m, m.log})
-	start(&operationLeader{Manager: m, log: m.log, since: since})
+	start(&operationLeader{Manager: m, log: m.log, since: since, refused: map[uint64]uint64{}, said: map[uint64]string{}})
 	start(&planLeader{Manager: m, log: m.log, since: since})
 	start(&sweepController{Manager: m, log: m.log})
 	start(&rolloutController{Manager: m, log: m.log})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"time"
 
 	"roundtable/fsm"
@@ -19,6 +20,7 @@ type operationLeader struct {
 	log     *slog.Logger
 	since   time.Time
 	refused map[uint64]uint64 // by operation: how many handoffs of it were refused, so that the next one is another request
+	said    map[uint64]string // by operation: the gist of why it waits, as last logged
 }
 
 const (
@@ -51,7 +53,9 @@ func (c *operationLeader) Reconcile(ctx context.Context, s *fsm.State) (time.Dur
 		}
 		d := plan(planInput{state: s, op: o, peers: c.cluster.Peers(), at: c.now(), since: c.since})
 		if d.wait != "" {
-			reasons[o.ID] = d.wait
+			if d.lacks {
+				reasons[o.ID] = d.wait
+			}
 			continue
 		}
 		if c.hold("plan " + o.Current().Name) {
@@ -60,8 +64,23 @@ func (c *operationLeader) Reconcile(ctx context.Context, s *fsm.State) (time.Dur
 		}
 		errs = errors.Join(errs, c.do(ctx, s, o, d))
 	}
-	c.waiting.set(reasons)
+	c.note(s, reasons)
 	return again, errs
+}
+
+// note keeps why operations do not go on, and logs it where it is news.
+func (c *operationLeader) note(s *fsm.State, reasons map[uint64]string) {
+	c.waiting.set(reasons)
+	for id, reason := range reasons {
+		if gist(reason) != c.said[id] {
+			c.log.Info("operation waits", "operation", id, logkey.Reason, reason)
+			c.said[id] = gist(reason)
+		}
+	}
+	maps.DeleteFunc(c.said, func(id uint64, _ string) bool {
+		o, ok := s.Operation(id)
+		return !ok || o.Outcome != fsm.Running
+	})
 }
 
 // do proposes what was decided.
@@ -114,9 +133,6 @@ func (c *operationLeader) proposeFor(ctx context.Context, o fsm.Operation, comma
 // handoffKey makes one request of each try to hand production over, whoever leads and however often it is sent. One that was
 // refused stays refused, so the next one differs.
 func (c *operationLeader) handoffKey(s *fsm.State, o fsm.Operation) string {
-	if c.refused == nil {
-		c.refused = map[uint64]uint64{}
-	}
 	newest := uint64(0)
 	for _, child := range s.Operations {
 		if child.Parent == o.ID {

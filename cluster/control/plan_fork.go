@@ -56,5 +56,5 @@ func (p *rollPlan) resume() decision {
 	case p.late():
 		return p.waitUntil(p.op.Deadline, fmt.Sprintf("all nodes were switched at block %d, but no block came after it", at))
 	}
-	return p.wait("no block behind the hard fork yet")
+	return p.lacks("no block behind the hard fork yet")
 }

@@ -111,7 +111,7 @@ func (p *rollPlan) takeOver() decision {
 		if p.millis() > max(p.planBy(), p.since.Add(hearTime).UnixMilli()) {
 			return p.finish(fsm.Done, fmt.Sprintf("all are through, but %s did not take production over: %s", last, reason))
 		}
-		return p.wait("%s is to take production over: %s", last, reason)
+		return p.lacks("%s is to take production over: %s", last, reason)
 	}
 	if p.step.Name != fsm.StepTakeOver {
 		return p.turn(fsm.StepTakeOver, handOverTime, "")

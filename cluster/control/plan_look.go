@@ -27,6 +27,7 @@ type decision struct {
 	cancel  *fsm.CancelOperation
 	finish  *fsm.FinishOperation
 	wait    string
+	lacks   bool // wait is about something that is not as it should be, and not about those who are at work
 }
 
 // look is one look at an operation, and at the members.
@@ -101,10 +102,17 @@ func (p *look) wait(format string, args ...any) decision {
 	return decision{wait: fmt.Sprintf(format, args...)}
 }
 
+// lacks waits for something that is not as it should be.
+func (p *look) lacks(format string, args ...any) decision {
+	d := p.wait(format, args...)
+	d.lacks = true
+	return d
+}
+
 // waitUntil waits for what the reason says is missing, and gives up at the deadline.
 func (p *look) waitUntil(deadline int64, reason string) decision {
 	if p.millis() <= max(deadline, p.since.Add(hearTime).UnixMilli()) {
-		return decision{wait: reason}
+		return p.lacks("%s", reason)
 	}
 	return p.finish(fsm.Failed, reason)
 }

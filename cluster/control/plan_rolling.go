@@ -218,7 +218,7 @@ func (p *rollPlan) working() decision {
 				return decision{handoff: to}
 			}
 		}
-		return p.wait("%s holds the lease, and nobody can take it over", at[0])
+		return p.lacks("%s holds the lease, and nobody can take it over", at[0])
 	}
 	// Nothing is stopped yet: why wait for somebody who is gone.
 	if p.step.Name == fsm.StepStage || p.step.Name == fsm.StepSnapshot || p.step.Name == fsm.StepArm {

@@ -188,7 +188,7 @@ func (p *taskPlan) working() decision {
 		return p.finish(fsm.Failed, fmt.Sprintf("%s has not been heard of for %s, at step %q", id, taskSilence, p.step.Name))
 	}
 	if reason := p.away(id); reason != "" {
-		return p.wait("%s: %s, which %s", p.step.Name, id, reason)
+		return p.lacks("%s: %s, which %s", p.step.Name, id, reason)
 	}
 	if p.step.Name == fsm.StepCopy && !p.task.Cancel && p.outage() { // its node may be all that is left
 		return decision{cancel: &fsm.CancelOperation{ID: p.op.ID, Reason: "nobody else can produce"}}

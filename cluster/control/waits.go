@@ -20,8 +20,8 @@ func (w *waits[K]) of(key K) string {
 	return w.text[key]
 }
 
-// OperationReason says what a rolling operation, or one on a backup, waits for, as this member decided while it led; "" where it does not
-// know.
+// OperationReason says why a rolling operation, or one on a backup, does not go on, as this member decided while it led; "" where it goes on,
+// or this member does not know.
 func (m *Manager) OperationReason(id uint64) string { return reason(m, &m.waiting, id) }
 
 // PlanReason says why a plan that is due does not fire, or when it is tried again, as this member decided while it led; "" where it does

@@ -121,6 +121,9 @@ func TestActs(t *testing.T) {
 	stopping.Canceling, stopping.Message = true, "switch b (1 of 3); it stops after that, canceled"
 	f.answer("DELETE /cluster/operations/70", http.StatusAccepted, stopping)
 	s.run("operations cancel 70")
+	stopping.Reason = "the holder, a, is not fit: its head is 9 slots behind"
+	f.answer("DELETE /cluster/operations/70", http.StatusAccepted, stopping)
+	s.run("operations cancel 70")
 
 	f.answer("POST /cluster/restart", http.StatusAccepted, api.Started{Operation: "130"})
 	f.answer("POST /cluster/upgrade", http.StatusAccepted, api.Started{Operation: "131"})

@@ -111,8 +111,14 @@ func aim(o api.Operation) string {
 	return members
 }
 
-// doing is what an operation does now; a server of an older version has only the step.
-func doing(o api.Operation) string { return firstOf(o.Message, o.Step) }
+// doing is what an operation does now, and why it does not go on; a server of an older version has only the step.
+func doing(o api.Operation) string {
+	text := firstOf(o.Message, o.Step)
+	if o.Outcome == fsm.Running && o.Reason != "" {
+		text += ", waits: " + o.Reason
+	}
+	return text
+}
 
 func (a *app) printOperations(w *printer, list []api.Operation) {
 	rows := [][]any{}

@@ -3,7 +3,6 @@ package backup
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,7 +34,7 @@ func TestAutoRestore(t *testing.T) {
 			return errors.New("there is none")
 		}
 		if o = list[0]; o.Ended == "" {
-			return fmt.Errorf("it is at: %s", o.Message)
+			return box.At(o)
 		}
 		return nil
 	})

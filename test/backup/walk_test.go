@@ -172,7 +172,7 @@ func (b *sandbox) reach(c cell, id string) (at *drill.Member) {
 		case o.Ended != "":
 			b.T.Fatalf("%v: it has ended before: %s %s", c, o.Outcome, box.Told(o))
 		}
-		return fmt.Errorf("it is at: %s", o.Message)
+		return box.At(o)
 	})
 	return at
 }

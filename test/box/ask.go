@@ -80,7 +80,7 @@ func (b *Box) Order(path string, body Fields) string {
 	return answer.Operation
 }
 
-// Stands is how an operation stands, as the member says that has come furthest with it.
+// Stands is how an operation stands, as the member says that has come furthest with it, or knows why it does not go on.
 func (b *Box) Stands(ctx context.Context, id string) (o api.Operation, err error) {
 	err = errors.New("nobody answers")
 	for _, m := range b.Members {
@@ -94,7 +94,7 @@ func (b *Box) Stands(ctx context.Context, id string) (o api.Operation, err error
 		} else if failed == nil {
 			failed = fmt.Errorf("%d %s", status, text)
 		}
-		if failed == nil && (err != nil || one.Ended != "" || len(one.Steps) > len(o.Steps)) {
+		if failed == nil && (err != nil || one.Ended != "" || len(one.Steps) > len(o.Steps) || len(one.Steps) == len(o.Steps) && one.Reason != "") {
 			o, err = one, nil
 		}
 	}
@@ -107,11 +107,20 @@ func (b *Box) End(id string, limit time.Duration) api.Operation {
 	var o api.Operation
 	b.Eventually(limit, "the end of operation "+id, func(ctx context.Context) (err error) {
 		if o, err = b.Stands(ctx, id); err == nil && o.Ended == "" {
-			err = fmt.Errorf("it is at: %s", o.Message)
+			err = At(o)
 		}
 		return err
 	})
 	return o
+}
+
+// At is where an operation is that has not ended, as an error.
+func At(o api.Operation) error {
+	text := "it is at: " + o.Message
+	if o.Reason != "" {
+		text += "; " + o.Reason
+	}
+	return errors.New(text)
 }
 
 // Done does an operation to a good end.

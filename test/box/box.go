@@ -43,7 +43,7 @@ func New(t *testing.T, programs string, o drill.Options) *Box {
 			t.Error(err)
 		}
 		if t.Failed() {
-			t.Logf("logs and ledgers are left in %s", dir)
+			t.Logf("logs and ledgers are left in %s; the last lines of the managers:\n%s", dir, b.lastLines())
 			return
 		}
 		if err := os.RemoveAll(dir); err != nil {
@@ -51,6 +51,22 @@ func New(t *testing.T, programs string, o drill.Options) *Box {
 		}
 	})
 	return b
+}
+
+// lastLines are the ends of the managers' logs, for who has nothing but a test's output.
+func (b *Box) lastLines() string {
+	var text strings.Builder
+	for _, m := range b.Members {
+		log, err := os.ReadFile(filepath.Join(m.Home, "manager.log"))
+		if err != nil {
+			continue // it was never started
+		}
+		lines := strings.Split(strings.TrimSpace(string(log)), "\n")
+		for _, line := range lines[max(0, len(lines)-30):] {
+			fmt.Fprintf(&text, "%s: %s\n", m.ID, line)
+		}
+	}
+	return text.String()
 }
 
 // In is the box for a test within the test.

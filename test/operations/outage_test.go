@@ -98,7 +98,7 @@ func TestABrokenLink(t *testing.T) {
 		b.Eventually(2*endTime, "the end of the upgrade", func(context.Context) error {
 			list := b.Listed("upgrade")
 			if o = list[len(list)-1]; o.Ended == "" {
-				return fmt.Errorf("it is at: %s", o.Message)
+				return box.At(o)
 			}
 			return nil
 		})

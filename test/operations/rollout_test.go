@@ -49,7 +49,7 @@ func (b *sandbox) rolled(before int) api.Operation {
 			return fmt.Errorf("there are %d", len(list))
 		}
 		if o = list[before]; o.Ended == "" {
-			return fmt.Errorf("it is at: %s", o.Message)
+			return box.At(o)
 		}
 		return nil
 	})

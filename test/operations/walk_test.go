@@ -270,7 +270,7 @@ func (b *sandbox) reach(c cell, id string) *drill.Member {
 			case o.Ended != "":
 				b.T.Fatalf("%v: it has ended before: %s %s", c, o.Outcome, o.Reason)
 			}
-			return fmt.Errorf("it is at: %s", o.Message)
+			return box.At(o)
 		})
 	}
 	return at
