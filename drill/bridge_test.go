@@ -183,7 +183,7 @@ func (n *namespace) gone(t *testing.T, names ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if err := poll(ctx, 10*time.Millisecond, func(context.Context) error {
+	if err := Poll(ctx, 10*time.Millisecond, func(context.Context) error {
 		if _, err := n.link(); err == nil {
 			return errors.New("the bridge is still there")
 		}

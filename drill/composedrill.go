@@ -269,7 +269,7 @@ func (d *composed) move(ctx context.Context) (Event, error) {
 func (d *composed) back(ctx context.Context, m *Member) error {
 	ctx, cancel := context.WithTimeout(ctx, healthyTime)
 	defer cancel()
-	return poll(ctx, 200*time.Millisecond, func(ctx context.Context) error {
+	return Poll(ctx, 200*time.Millisecond, func(ctx context.Context) error {
 		return errors.Join(d.locate(ctx, m), d.compose.healthy(ctx, m.ID))
 	})
 }

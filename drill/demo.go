@@ -50,7 +50,7 @@ func (d *drill) taken(ctx context.Context, what string, m *Member, do func() err
 	}
 	taken, cancel := context.WithTimeout(ctx, handoffTime)
 	defer cancel()
-	if err := poll(taken, 20*time.Millisecond, func(ctx context.Context) error {
+	if err := Poll(taken, 20*time.Millisecond, func(ctx context.Context) error {
 		v, err := d.look(ctx)
 		if err != nil {
 			return err

@@ -89,7 +89,7 @@ func (s *Sandbox) Freeze(m *Member, what What) error {
 	ctx, cancel := context.WithTimeout(context.Background(), frozenTime)
 	defer cancel()
 	for _, pid := range pids {
-		if err := poll(ctx, time.Millisecond, func(context.Context) error { return stopped(pid) }); err != nil {
+		if err := Poll(ctx, time.Millisecond, func(context.Context) error { return stopped(pid) }); err != nil {
 			return fmt.Errorf("drill: freeze %s: %w", m.ID, err)
 		}
 	}

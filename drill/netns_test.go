@@ -77,7 +77,7 @@ func TestNamespaces(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), handoffTime)
 	defer cancel()
-	if err := poll(ctx, 20*time.Millisecond, func(ctx context.Context) error {
+	if err := Poll(ctx, 20*time.Millisecond, func(ctx context.Context) error {
 		v, err := d.look(ctx)
 		if err != nil {
 			return err

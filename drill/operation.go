@@ -37,7 +37,7 @@ func (s *Sandbox) operate(ctx context.Context, ask *Member, path, body string) (
 	if err != nil {
 		return "", err
 	}
-	return id, poll(ctx, 20*time.Millisecond, func(ctx context.Context) error {
+	return id, Poll(ctx, 20*time.Millisecond, func(ctx context.Context) error {
 		o, err := s.Operation(ctx, ask, id)
 		switch {
 		case err != nil:

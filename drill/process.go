@@ -103,7 +103,7 @@ func killPid(ctx context.Context, pid int) error {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("drill: kill %d: %w", pid, err)
 	}
-	return poll(ctx, 5*time.Millisecond, func(context.Context) error {
+	return Poll(ctx, 5*time.Millisecond, func(context.Context) error {
 		stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 		if err == nil && processState(stat) != 'Z' {
 			return fmt.Errorf("drill: pid %d is still there", pid)
@@ -147,9 +147,9 @@ func processState(stat []byte) byte {
 // stop is an error that ends a poll at once.
 type stop struct{ error }
 
-// poll calls f until it gives no error or a stop, or ctx ends; then it returns f's last error, or the one before it where
+// Poll calls f until it gives no error or a stop, or ctx ends; then it returns f's last error, or the one before it where
 // the last is only about ctx's end.
-func poll(ctx context.Context, every time.Duration, f func(context.Context) error) error {
+func Poll(ctx context.Context, every time.Duration, f func(context.Context) error) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	var last error

@@ -142,7 +142,7 @@ func (d *drill) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
 	var since time.Time
-	if err := poll(ctx, 100*time.Millisecond, func(ctx context.Context) error {
+	if err := Poll(ctx, 100*time.Millisecond, func(ctx context.Context) error {
 		if err := d.revive(); err != nil {
 			return stop{err}
 		}

@@ -173,23 +173,8 @@ func await(ctx context.Context, d time.Duration, f func(context.Context) error) 
 	since := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	var last error
-	for {
-		err := f(ctx)
-		if err == nil {
-			return time.Since(since), nil
-		}
-		if ctx.Err() == nil || last == nil { // an error by ctx's end tells nothing
-			last = err
-		}
-		select {
-		case <-ctx.Done():
-			return time.Since(since), last
-		case <-tick.C:
-		}
-	}
+	err := drill.Poll(ctx, 10*time.Millisecond, f)
+	return time.Since(since), err
 }
 
 // answer is what an API said.

@@ -1,12 +1,7 @@
 package backup
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"os"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -15,15 +10,6 @@ import (
 	"roundtable/fsm"
 	"roundtable/test/box"
 )
-
-// Who is killed, with SIGKILL.
-const (
-	theLeader = "the leader"
-	atWork    = "the member at work"
-	itsNode   = "its node"
-)
-
-var victims = []string{theLeader, atWork, itsNode}
 
 // walk is an operation on a backup and its steps, each with the moments in it at which it can be held (control.Config.Hold): by the member
 // at work, or by the leader ("plan" ...).
@@ -75,15 +61,12 @@ type cell struct {
 
 func (c cell) String() string { return fmt.Sprintf("%s, at %q, kill %s", c.name, c.moment, c.victim) }
 
-// leads reports whether it is the leader who is held.
-func (c cell) leads() bool { return strings.HasPrefix(c.moment, "plan ") }
-
 // matrix is every step with every victim. At which of its moments the step is held changes from cell to cell; full has all of them.
 func matrix(full bool) (cells []cell) {
 	n := 0
 	for _, w := range walks {
 		for _, moments := range w.steps {
-			for _, v := range victims {
+			for _, v := range box.Victims {
 				for i, moment := range moments {
 					if full || i == n%len(moments) {
 						cells = append(cells, cell{w, moment, v})
@@ -99,33 +82,18 @@ func matrix(full bool) (cells []cell) {
 // TestKillAtEveryStep kills, at each step of each operation on a backup, the leader, the member at work, and its node, one at a time. After
 // the restart of what was killed the operation comes to an end, good or bad, with a reason where it is bad; what the catalogue then calls
 // done can be read; all nodes run and are in sync; the next backup is made; and nothing was signed twice.
-//
-// ROUNDTABLE_FULL=1 kills at every moment of each step. ROUNDTABLE_CELL tries cells again, by a part of their names.
 func TestKillAtEveryStep(t *testing.T) {
 	t.Parallel()
-	only := os.Getenv("ROUNDTABLE_CELL")
-	cells := slices.DeleteFunc(matrix(os.Getenv("ROUNDTABLE_FULL") != "" || only != ""), func(c cell) bool { return !strings.Contains(c.String(), only) })
-	const boxes = 2
-	for i := range min(boxes, len(cells)) {
-		t.Run(fmt.Sprintf("sandbox%d", i+1), func(t *testing.T) {
-			t.Parallel()
-			d := inFolder(t)
-			if i == 0 {
-				d = onServer(t)
-			}
-			b := layOut(t, drill.Options{}, d).up()
-			var times []time.Duration
-			for j := i; j < len(cells) && !t.Failed(); j += boxes {
-				times = append(times, b.kill(cells[j]))
-			}
-			b.sweep()
-			b.proved(true)
-			r := b.Judge(true)
-			slices.Sort(times)
-			t.Logf("%d kills; the operation ended p50 %v, max %v after the restart; %d of %d slots missed, %d signed twice", len(times),
-				times[len(times)/2].Round(time.Millisecond), times[len(times)-1].Round(time.Millisecond), r.Missed.Total, r.SlotsDue, r.Doubled)
-		})
-	}
+	box.Walk(t, 2, matrix, func(t *testing.T, i int) *sandbox {
+		d := inFolder(t)
+		if i == 0 {
+			d = onServer(t)
+		}
+		return layOut(t, drill.Options{}, d).up()
+	}, (*sandbox).kill, func(b *sandbox) {
+		b.sweep()
+		b.proved(true)
+	})
 }
 
 // kill does one cell and returns how long after the restart the operation ended.
@@ -138,8 +106,9 @@ func (b *sandbox) kill(c cell) time.Duration {
 		b.HoldAt(m, c.moment)
 	}
 	id := c.begin(b)
-	at := b.reach(c, id)
-	back := b.killOne(c, id, at)
+	m := b.Reach(endTime, fmt.Sprintf("%v: reaching it", c), id, c.moment)
+	victim := b.victim(c, id, m)
+	back := b.Fell(endTime, victim, c.victim == box.ItsNode, func() *drill.Member { return b.standby(victim.ID) })
 	o := b.End(id, endTime)
 	took := time.Since(back)
 	if o.Outcome != "done" && o.Reason == "" {
@@ -157,73 +126,18 @@ func (b *sandbox) kill(c cell) time.Duration {
 	return took
 }
 
-// reach waits until the operation is held where the cell wants it, and says at which member.
-func (b *sandbox) reach(c cell, id string) (at *drill.Member) {
-	b.T.Helper()
-	b.Eventually(endTime, fmt.Sprintf("%v: reaching it", c), func(ctx context.Context) error {
-		if i := slices.IndexFunc(b.Members, func(m *drill.Member) bool { return m.Held(c.moment) }); i >= 0 {
-			at = b.Members[i]
-			return nil
-		}
-		o, err := b.Stands(ctx, id)
-		switch {
-		case err != nil:
-			return err
-		case o.Ended != "":
-			b.T.Fatalf("%v: it has ended before: %s %s", c, o.Outcome, box.Told(o))
-		}
-		return box.At(o)
-	})
-	return at
-}
-
-// killOne kills the cell's victim where the operation is held at m, lets everybody go on, and returns when what was killed was there
-// again.
-func (b *sandbox) killOne(c cell, id string, m *drill.Member) time.Time {
-	b.T.Helper()
-	ctx, victim := b.T.Context(), b.victim(c, id, m)
-	before := 0
-	if c.victim == itsNode {
-		pid, err := b.NodePID(victim)
-		if errors.Is(err, drill.ErrNoTarget) { // it is the one that is stopped: the node that matters is another standby's
-			victim = b.standby(victim.ID)
-			pid, err = b.NodePID(victim)
-		}
-		if err := errors.Join(err, b.KillNode(ctx, victim)); err != nil {
-			b.T.Fatal(err)
-		}
-		before = pid
-	} else if err := b.KillMember(ctx, victim); err != nil {
-		b.T.Fatal(err)
-	}
-	for _, m := range b.Members { // no step is held from now on
-		b.LetGo(m)
-	}
-	if c.victim == itsNode {
-		b.Eventually(endTime, "the next node", func(context.Context) error {
-			if pid, err := b.NodePID(victim); err != nil || pid == before {
-				return errors.Join(err, fmt.Errorf("it is %d", pid))
-			}
-			return nil
-		})
-	} else if err := b.StartMember(victim); err != nil {
-		b.T.Fatal(err)
-	}
-	return time.Now()
-}
-
 // victim is who of the cell's kind is killed. The leader is another one than the member at work, unless it is the leader's work.
 func (b *sandbox) victim(c cell, id string, m *drill.Member) *drill.Member {
 	b.T.Helper()
 	view := b.View()
 	switch {
-	case c.victim == theLeader && c.leads():
+	case c.victim == box.TheLeader && box.Leads(c.moment):
 		return m
-	case c.victim == theLeader && view.Leader == m.ID:
+	case c.victim == box.TheLeader && view.Leader == m.ID:
 		return b.LeadElsewhere(m, endTime)
-	case c.victim == theLeader:
+	case c.victim == box.TheLeader:
 		return b.Get(view.Leader)
-	case c.leads(): // the member that has done the step, or will do the next one
+	case box.Leads(c.moment): // the member that has done the step, or will do the next one
 		if o, err := b.Stands(b.T.Context(), id); err == nil && o.Member != "" {
 			return b.Get(o.Member)
 		}

@@ -257,30 +257,9 @@ func (b *Box) LetGo(m *drill.Member) {
 // Eventually polls until f gives no error, for at most d.
 func (b *Box) Eventually(d time.Duration, what string, f func(context.Context) error) {
 	b.T.Helper()
-	if err := Within(b.T.Context(), d, f); err != nil {
-		b.T.Fatalf("%s: not within %v: %v", what, d, err)
-	}
-}
-
-// Within polls until f gives no error.
-func Within(ctx context.Context, d time.Duration, f func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, d)
+	ctx, cancel := context.WithTimeout(b.T.Context(), d)
 	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	var last error
-	for {
-		err := f(ctx)
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() == nil || last == nil { // an error by ctx's end tells nothing
-			last = err
-		}
-		select {
-		case <-ctx.Done():
-			return last
-		case <-tick.C:
-		}
+	if err := drill.Poll(ctx, 50*time.Millisecond, f); err != nil {
+		b.T.Fatalf("%s: not within %v: %v", what, d, err)
 	}
 }

@@ -3,7 +3,6 @@ package observe
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -144,22 +143,8 @@ func until(t *testing.T, d time.Duration, what string, f func(context.Context) e
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	last := errors.New("it was not tried")
-	for {
-		err := f(ctx)
-		if err == nil {
-			return
-		}
-		if ctx.Err() == nil {
-			last = err // an error by ctx's end tells nothing
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%s: not within %v: %v", what, d, last)
-		case <-tick.C:
-		}
+	if err := drill.Poll(ctx, 100*time.Millisecond, f); err != nil {
+		t.Fatalf("%s: not within %v: %v", what, d, err)
 	}
 }
 

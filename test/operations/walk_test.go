@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -21,15 +19,6 @@ const endTime = 60 * time.Second
 
 // limit is what a member may take from its stop to its proof.
 const limit = "30s"
-
-// Who is killed, with SIGKILL.
-const (
-	theLeader = "the leader"
-	atWork    = "the member at work"
-	itsNode   = "its node"
-)
-
-var victims = []string{theLeader, atWork, itsNode}
 
 // walk is an operation and its steps.
 type walk struct {
@@ -156,7 +145,7 @@ func matrix(full bool) (cells []cell) {
 	n := 0
 	for _, w := range walks {
 		for _, s := range w.steps {
-			for _, v := range victims {
+			for _, v := range box.Victims {
 				for i, name := range s.moments {
 					if full || i == n%len(s.moments) {
 						cells = append(cells, cell{w, moment{name, s.nth}, v})
@@ -173,27 +162,9 @@ func matrix(full bool) (cells []cell) {
 // restart of what was killed the operation comes to an end, good or bad, with a reason where it is bad; every node runs what the
 // operation says; the next operation begins and comes to a good end; and nothing was signed twice. The steps are hit exactly: the
 // managers wait at a step for as long as a file says so (manager.EnvHold).
-//
-// ROUNDTABLE_FULL=1 kills at every moment of each step. ROUNDTABLE_CELL tries cells again, by a part of their names.
 func TestKillAtEveryStep(t *testing.T) {
 	t.Parallel()
-	only := os.Getenv("ROUNDTABLE_CELL")
-	cells := slices.DeleteFunc(matrix(os.Getenv("ROUNDTABLE_FULL") != "" || only != ""), func(c cell) bool { return !strings.Contains(c.String(), only) })
-	const boxes = 4
-	for i := range min(boxes, len(cells)) {
-		t.Run(fmt.Sprintf("sandbox%d", i+1), func(t *testing.T) {
-			t.Parallel()
-			b := layOut(t, drill.Options{}).up()
-			var times []time.Duration
-			for j := i; j < len(cells) && !t.Failed(); j += boxes {
-				times = append(times, b.kill(cells[j]))
-			}
-			r := b.Judge(true)
-			slices.Sort(times)
-			t.Logf("%d kills; the operation ended p50 %v, max %v after the restart; %d of %d slots missed, %d signed twice", len(times),
-				times[len(times)/2].Round(time.Millisecond), times[len(times)-1].Round(time.Millisecond), r.Missed.Total, r.SlotsDue, r.Doubled)
-		})
-	}
+	box.Walk(t, 4, matrix, func(t *testing.T, _ int) *sandbox { return layOut(t, drill.Options{}).up() }, (*sandbox).kill, func(*sandbox) {})
 }
 
 // kill does one cell and returns how long after the restart the operation ended.
@@ -209,7 +180,9 @@ func (b *sandbox) kill(c cell) time.Duration {
 	body := c.body(b)
 	id := b.Order(c.path, body)
 	m := b.reach(c, id)
-	back := b.killOne(c, id, m)
+	back := b.Fell(endTime, b.victim(c, id, m), c.victim == box.ItsNode, func() *drill.Member { // it is what is being rolled back: the node that matters is the holder's
+		return b.Get(b.View().Holder())
+	})
 	o := b.End(id, time.Until(back)+endTime)
 	took := time.Since(back)
 	if o.Outcome != "done" && o.Reason == "" {
@@ -258,80 +231,30 @@ func (b *sandbox) reach(c cell, id string) *drill.Member {
 				b.HoldAt(at, c.at.name)
 			}
 		}
-		b.Eventually(endTime, fmt.Sprintf("%v: reaching it, %d of %d", c, n+1, c.at.nth), func(ctx context.Context) error {
-			if i := slices.IndexFunc(b.Members, func(m *drill.Member) bool { return m.Held(c.at.name) }); i >= 0 {
-				at = b.Members[i]
-				return nil
-			}
-			o, err := b.Stands(ctx, id)
-			switch {
-			case err != nil:
-				return err
-			case o.Ended != "":
-				b.T.Fatalf("%v: it has ended before: %s %s", c, o.Outcome, o.Reason)
-			}
-			return box.At(o)
-		})
+		at = b.Reach(endTime, fmt.Sprintf("%v: reaching it, %d of %d", c, n+1, c.at.nth), id, c.at.name)
 	}
 	return at
 }
 
 // leads reports whether it is the leader who is held.
-func (c cell) leads() bool { return strings.HasPrefix(c.at.name, "plan ") }
-
-// killOne kills the cell's victim where the operation is held at m, lets everybody go on, and returns when what was killed was
-// there again.
-func (b *sandbox) killOne(c cell, id string, m *drill.Member) time.Time {
-	b.T.Helper()
-	ctx, victim := b.T.Context(), b.victim(c, id, m)
-	before := 0
-	if c.victim == itsNode {
-		pid, err := b.NodePID(victim)
-		if errors.Is(err, drill.ErrNoTarget) { // it is what is being rolled back: the node that matters is the holder's
-			victim = b.Get(b.View().Holder())
-			pid, err = b.NodePID(victim)
-		}
-		if err != nil {
-			b.T.Fatal(err)
-		}
-		if before = pid; b.KillNode(ctx, victim) != nil {
-			b.T.Fatal("the node was not killed")
-		}
-	} else if err := b.KillMember(ctx, victim); err != nil {
-		b.T.Fatal(err)
-	}
-	for _, m := range b.Members { // no step is held from now on
-		b.LetGo(m)
-	}
-	if c.victim == itsNode {
-		b.Eventually(endTime, "the next node", func(context.Context) error {
-			if pid, err := b.NodePID(victim); err != nil || pid == before {
-				return errors.Join(err, fmt.Errorf("it is %d", pid))
-			}
-			return nil
-		})
-	} else if err := b.StartMember(victim); err != nil {
-		b.T.Fatal(err)
-	}
-	return time.Now()
-}
+func (c cell) leads() bool { return box.Leads(c.at.name) }
 
 // victim is who of the cell's kind is killed. The leader is another one than the member at work, unless it is the leader's work.
 func (b *sandbox) victim(c cell, id string, m *drill.Member) *drill.Member {
 	b.T.Helper()
 	view := b.Seen("nobody leads", func(o drill.Overview) bool { return o.Leader != "" }) // at a hard fork nobody holds
 	switch {
-	case c.victim == theLeader && c.leads():
+	case c.victim == box.TheLeader && c.leads():
 		return m
-	case c.victim == theLeader && view.Leader == m.ID:
+	case c.victim == box.TheLeader && view.Leader == m.ID:
 		return b.LeadElsewhere(m, endTime)
-	case c.victim == theLeader:
+	case c.victim == box.TheLeader:
 		return b.Get(view.Leader)
-	case c.at.name == "plan hand over" && c.victim == atWork:
+	case c.at.name == "plan hand over" && c.victim == box.AtWork:
 		return b.Get(view.Holder())
 	case c.leads():
 		return b.Other(view.Holder(), m.ID)
-	case c.victim == itsNode && (c.at.name == "stop" || c.at.name == "start"):
+	case c.victim == box.ItsNode && (c.at.name == "stop" || c.at.name == "start"):
 		for _, o := range view.Operations {
 			if o.Parent == id && o.To != "" {
 				return b.Get(o.To)
