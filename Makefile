@@ -7,7 +7,7 @@ LINT_VER    := v2.15.0
 LINT        := $(TOOLS)/golangci-lint-$(LINT_VER)
 export CGO_ENABLED ?= 0
 
-.PHONY: all build image compose-up compose-down compose-drill kubernetes k8s-apiserver demo test test-observe versitygw fake-gcs-server lint vet bench bench-lease bench-gate bench-raft bench-api bench-backup drill sim sim-day mutants clean
+.PHONY: all build image compose-up compose-down compose-drill kubernetes k8s-apiserver demo test test-observe versitygw fake-gcs-server lint bench bench-lease bench-gate bench-raft bench-api bench-backup drill sim sim-day mutants clean
 
 all: build
 
@@ -42,7 +42,7 @@ compose-drill: image
 
 # deploy/kubernetes held to Kubernetes' own types and checks: a module of its own, which follows this one's versions.
 kubernetes: $(LINT)
-	cd test/kubernetes && go vet -mod=mod ./... && $(LINT) run --allow-parallel-runners --config ../../.golangci.yml ./... && go test -mod=mod -count=1 ./...
+	cd test/kubernetes && $(LINT) run --allow-parallel-runners --config ../../.golangci.yml ./... && go test -mod=mod -count=1 ./...
 
 # The same against a real API server, which is built first: ten minutes on two cores, then seconds.
 K8S := $(CURDIR)/.tools/k8s
@@ -69,16 +69,13 @@ test: build
 test-observe:
 	CI=true go test -count=1 -v ./test/observe
 
-lint: vet $(LINT)
+lint: $(LINT)
 	@files="$$(gofmt -l .)"; test -z "$$files" || { echo "gofmt these: $$files"; exit 1; }
 	$(LINT) run --allow-parallel-runners ./...
 
-vet:
-	go vet ./...
-
 $(LINT):
 	@mkdir -p $(TOOLS)
-	GOBIN=$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VER)
+	GOBIN=$(TOOLS) go install -ldflags '-s -w' github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VER)
 	@mv $(TOOLS)/golangci-lint $@
 
 # The servers that tests of repositories store into; each says where it is. The tests call these themselves: five minutes of one

@@ -302,7 +302,7 @@ func (c *taskMember) replace(ctx context.Context, j *job, t VaultTask) (string, 
 		if back := c.putBack(keep, t); back != nil {
 			return "", fmt.Errorf("%w; and the node did not come back with its former data: %w", err, back)
 		}
-		return "", fmt.Errorf("%w; the former data was put back", err)
+		return "", fmt.Errorf("%w; its node has the data that it had before", err)
 	}
 	if err := c.vault.Settle(keep, t, false); err != nil {
 		c.log.Warn("the data that was there before the restore is not put away", "operation", j.op, logkey.Err, err)

@@ -22,8 +22,8 @@ func TestPlans(t *testing.T) {
 	b := layOut(t, drill.Options{}, inFolder(t)).up()
 	b.backup(fsm.CopiesSnapshot, nil)
 	const every = 2 * time.Second
-	often := b.plan(box.Fields{"id": "often", "action": "sweep", "every": every.String(), "late": "30s", "limit": "20s"}) // a dead member's sweep ends then
-	blocks := b.plan(box.Fields{"id": "blocks", "action": "backup", "kind": fsm.CopiesSnapshot, "blocks": 8})
+	often := b.plan(box.Fields{"id": "often", "action": "sweep", "every": every.String(), "late": "30s", "limit": "15s"}) // what a dead member is at ends then
+	blocks := b.plan(box.Fields{"id": "blocks", "action": "backup", "kind": fsm.CopiesSnapshot, "blocks": 8, "limit": "15s"})
 	for range 3 {
 		leader := b.Get(b.View().Leader)
 		n := b.planned("often").Count
@@ -65,6 +65,9 @@ func TestPlans(t *testing.T) {
 		return fmt.Sprint(at.Sub(due) / every)
 	})
 	b.once(b.planned("blocks"), fsm.KindBackup, func(o api.Operation) string {
+		if o.Outcome != "done" { // it was at the member that was killed, and a sweep may have taken it away since
+			return ""
+		}
 		if one := b.record(o.Backup); one.Plan != "blocks" || one.Head < blocks.DueBlock {
 			t.Errorf("backup %s of plan %q is of block %d; the first one was due at %d", one.ID, one.Plan, one.Head, blocks.DueBlock)
 		}

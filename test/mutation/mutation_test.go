@@ -53,14 +53,31 @@ func TestTable(t *testing.T) {
 		}
 	}
 	p := loadPackages(t, dirs)
+	var rounds []map[string]mutant // by file: type-checking takes long, so those of several files are looked at together
 	for _, m := range all {
-		text, err := m.text()
-		if err != nil {
-			t.Error(err)
+		i := slices.IndexFunc(rounds, func(r map[string]mutant) bool { _, ok := r[m.file]; return !ok })
+		if i < 0 {
+			i, rounds = len(rounds), append(rounds, map[string]mutant{})
+		}
+		rounds[i][m.file] = m
+	}
+	for _, round := range rounds {
+		texts := map[string]string{}
+		for file, m := range round {
+			text, err := m.text()
+			if err != nil {
+				t.Error(err)
+				continue
+			}
+			texts[file] = text
+		}
+		if p.check(texts) == nil {
 			continue
 		}
-		if err := p.check(m.file, text); err != nil {
-			t.Errorf("%s does not compile: %v", m.name, err)
+		for file, text := range texts {
+			if err := p.check(map[string]string{file: text}); err != nil {
+				t.Errorf("%s does not compile: %v", round[file].name, err)
+			}
 		}
 	}
 	if !t.Failed() {
@@ -113,12 +130,24 @@ func loadPackages(t *testing.T, dirs []string) *packages {
 	return p
 }
 
-// check type-checks the package of a file with another text for that file.
-func (p *packages) check(file, text string) error {
-	l := p.byDir[filepath.Dir(file)]
+// check type-checks the packages of files with other texts for those files.
+func (p *packages) check(texts map[string]string) error {
+	var errs []error
+	dirs := map[string]bool{}
+	for file := range texts {
+		dirs[filepath.Dir(file)] = true
+	}
+	for dir := range dirs {
+		errs = append(errs, p.checkOne(dir, texts))
+	}
+	return errors.Join(errs...)
+}
+
+func (p *packages) checkOne(dir string, texts map[string]string) error {
+	l := p.byDir[dir]
 	var files []*ast.File
 	for _, name := range l.GoFiles {
-		if name == filepath.Base(file) {
+		if text, changed := texts[filepath.Join(dir, name)]; changed {
 			f, err := parser.ParseFile(p.fset, name, text, parser.SkipObjectResolution)
 			if err != nil {
 				return err
