@@ -13,7 +13,7 @@ alone=(./chain ./fsm/... ./test/mutation ./test/sim)
 waiting=(./cluster ./node ./manager ./backup)
 # Those that take the longest come last, when nothing is compiled any more (they are slow where the disk is), the longest of them first, and such that no
 # two start many processes at once. They drive programs that are built without the detector.
-drivers=(./test ./test/backup ./test/operations ./test/docs ./test/drills ./test/observe)
+drivers=(./test ./test/operations ./test/observe ./test/drills ./test/docs ./test/backup)
 mapfile -t others < <(go list ./... | grep -vxF -f <(go list "${drivers[@]}" "${alone[@]}" "${waiting[@]}"))
 {
 	failed=0
