@@ -203,9 +203,9 @@ func TestMonitorTurnsOnlyForMoreThanABlock(t *testing.T) {
 	}
 	b.api.set(func() { b.api.stuck = true })
 	b.until("stuck", func(v *View) bool { return v.Stuck })
-	select {
+	select { // the view is there a moment before
 	case <-turned:
-	default:
+	case <-time.After(5 * time.Second):
 		t.Error("not turned for a stuck main thread")
 	}
 }
