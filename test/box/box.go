@@ -53,7 +53,7 @@ func New(t *testing.T, programs string, o drill.Options) *Box {
 	return b
 }
 
-// lastLines are the ends of the managers' logs, for who has nothing but a test's output.
+// lastLines are the ends of the managers' logs, without what nodeos says, for who has nothing but a test's output.
 func (b *Box) lastLines() string {
 	var text strings.Builder
 	for _, m := range b.Members {
@@ -61,7 +61,7 @@ func (b *Box) lastLines() string {
 		if err != nil {
 			continue // it was never started
 		}
-		lines := strings.Split(strings.TrimSpace(string(log)), "\n")
+		lines := slices.DeleteFunc(strings.Split(strings.TrimSpace(string(log)), "\n"), func(line string) bool { return strings.Contains(line, " part=nodeos ") })
 		for _, line := range lines[max(0, len(lines)-30):] {
 			fmt.Fprintf(&text, "%s: %s\n", m.ID, line)
 		}

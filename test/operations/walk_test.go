@@ -1,8 +1,6 @@
 package operations
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -14,8 +12,8 @@ import (
 )
 
 // endTime is how soon after the restart of what was killed an operation has ended: its members have limit each, of which they need
-// a small part.
-const endTime = 60 * time.Second
+// a small part, and for what does not come back it waits a minute (fsm.PlanTime).
+const endTime = 90 * time.Second
 
 // limit is what a member may take from its stop to its proof.
 const limit = "30s"
@@ -34,20 +32,22 @@ type walk struct {
 type step struct {
 	nth     int
 	moments []string
+	between string // the leader's moment after one of those before, where it is the leader who is held
 }
 
 // at is a step of the leader's or of the state's.
-func at(moments ...string) step { return step{1, moments} }
+func at(moments ...string) step { return step{nth: 1, moments: moments} }
 
 // work is a step of one member: the how manyeth of that name.
 func work(name string, nth int) step {
-	return step{nth, []string{name, "stop " + name, "prove " + name, "after " + name}}
+	return step{nth: nth, moments: []string{name, "stop " + name, "prove " + name, "after " + name}}
 }
 
 // moment is where an operation is held.
 type moment struct {
-	name string
-	nth  int
+	name    string
+	nth     int
+	between string
 }
 
 func (m moment) String() string {
@@ -120,7 +120,7 @@ var walks = []walk{
 	{
 		name: "upgrade that is rolled back everywhere", path: "/cluster/upgrade", body: upgrade(box.Fields{"tag": failed3, "undo": "all"}),
 		prepare: failOnHolder,
-		steps:   []step{work("roll back", 2), {2, handOver[:1]}, work("roll back", 3)},
+		steps:   []step{work("roll back", 2), {2, handOver[:1], "plan roll back"}, work("roll back", 3)},
 	},
 	{
 		name: "hard fork", path: "/cluster/upgrade", body: upgrade(box.Fields{"at_block": 30, "hard_fork": true}),
@@ -148,7 +148,7 @@ func matrix(full bool) (cells []cell) {
 			for _, v := range box.Victims {
 				for i, name := range s.moments {
 					if full || i == n%len(s.moments) {
-						cells = append(cells, cell{w, moment{name, s.nth}, v})
+						cells = append(cells, cell{w, moment{name, s.nth, s.between}, v})
 					}
 				}
 				n++
@@ -173,9 +173,7 @@ func (b *sandbox) kill(c cell) time.Duration {
 	if c.prepare != nil {
 		c.prepare(b)
 	}
-	for _, m := range b.Members {
-		b.HoldAt(m, c.at.name)
-	}
+	b.holdAll(c.at.name)
 	before := b.tags()
 	body := c.body(b)
 	id := b.Order(c.path, body)
@@ -213,22 +211,27 @@ func (b *sandbox) runs(c cell, o api.Operation, body box.Fields, before map[stri
 	}
 }
 
+// holdAll lets every member wait where it comes to a step, and at no other one.
+func (b *sandbox) holdAll(step string) {
+	b.T.Helper()
+	for _, m := range b.Members {
+		b.HoldAt(m, step)
+	}
+}
+
 // reach waits until the operation is held where the cell wants it, and says at which member.
 func (b *sandbox) reach(c cell, id string) *drill.Member {
 	b.T.Helper()
 	var at *drill.Member
 	for n := range c.at.nth {
 		if at != nil { // one of those before
-			b.LetGo(at)
-			if c.leads() { // who leads comes to it again, but not while it is at this one
-				b.Eventually(endTime, fmt.Sprintf("%v: going on", c), func(ctx context.Context) error {
-					o, err := b.Stands(ctx, id)
-					if err == nil && "plan "+o.Step == c.at.name {
-						err = errors.New("it is still there")
-					}
-					return err
-				})
-				b.HoldAt(at, c.at.name)
+			what := fmt.Sprintf("%v: going on", c)
+			if !c.leads() {
+				b.LetGo(at)
+			} else { // who leads comes to it again
+				b.holdAll(c.at.between)
+				b.Reach(endTime, what, id, c.at.between)
+				b.holdAll(c.at.name)
 			}
 		}
 		at = b.Reach(endTime, fmt.Sprintf("%v: reaching it, %d of %d", c, n+1, c.at.nth), id, c.at.name)
