@@ -42,7 +42,7 @@ compose-drill: image
 
 # deploy/kubernetes held to Kubernetes' own types and checks: a module of its own, which follows this one's versions.
 kubernetes: $(LINT)
-	cd test/kubernetes && $(LINT) run --allow-parallel-runners --config ../../.golangci.yml ./... && go test -mod=mod -count=1 ./...
+	cd test/kubernetes && go vet -mod=mod ./... && $(LINT) run --allow-parallel-runners --config ../../.golangci.yml ./... && go test -mod=mod -count=1 ./...
 
 # The same against a real API server, which is built first: ten minutes on two cores, then seconds.
 K8S := $(CURDIR)/.tools/k8s
