@@ -59,9 +59,9 @@ demo: build
 # of them start are no input that the cache of test results knows.
 test: build
 	@if command -v $${CC:-cc} >/dev/null; then \
-		echo "go test -race ./..."; CGO_ENABLED=1 $(CURDIR)/test/all.sh -race; \
+		echo "test/all.sh -race"; CGO_ENABLED=1 $(CURDIR)/test/all.sh -race; \
 	else \
-		echo "no C compiler: go test ./... without the race detector (install gcc for it)"; $(CURDIR)/test/all.sh; \
+		echo "no C compiler: test/all.sh without the race detector (install gcc for it)"; $(CURDIR)/test/all.sh; \
 	fi
 
 # Alerts, dashboard and logs against a real Prometheus (Debian's package prometheus; .ci/run installs it). Part of test, too,

@@ -22,6 +22,7 @@ type machine struct {
 	log      []Entry
 	answers  map[string]Result // first answer by idempotency key
 	fires    map[string]uint64 // plan and when it was due -> the entry that it fired by
+	foreign  map[string]bool   // backups that were there before the chain was learned
 	lastKeys []string
 	seen     []published
 }
@@ -366,7 +367,7 @@ func (m *machine) account(t failer, before, after *State, c Command) {
 }
 
 func newMachine(s *State, kinds []string) *machine {
-	m := &machine{live: s, replica: s, kinds: kinds, rig: map[string]int{}, signs: map[chain.Slot]uint64{}, over: map[uint64]bool{}, answers: map[string]Result{}, fires: map[string]uint64{}}
+	m := &machine{live: s, replica: s, kinds: kinds, rig: map[string]int{}, signs: map[chain.Slot]uint64{}, over: map[uint64]bool{}, answers: map[string]Result{}, fires: map[string]uint64{}, foreign: map[string]bool{}}
 	for _, l := range append([]Lease{s.Lease}, s.Past...) {
 		for slot := l.First; l.Epoch > 0 && slot <= l.Last; slot++ {
 			m.signs[slot] = l.Epoch

@@ -26,17 +26,7 @@ func TestWalks(t *testing.T) {
 		w := walk{rand: rand.New(rand.NewPCG(seed, 7)), at: 20_000}
 		w.machine = newMachine(homed(t), nil)
 		w.kinds = w.candidates
-		for range 150 {
-			e := w.next()
-			before := w.live
-			w.apply(t, e)
-			if _, r := before.Apply(Entry{Index: before.Index + 1, At: e.At, By: e.By, Command: e.Command}); r.Err == nil {
-				met[w.name(before, e.Command)]++
-			}
-			if t.Failed() {
-				t.Fatalf("seed %d", seed)
-			}
-		}
+		w.take(t, seed, 150, met)
 	}
 	if testing.Short() {
 		return
@@ -56,6 +46,22 @@ func TestWalks(t *testing.T) {
 		}
 	}
 	t.Log(met)
+}
+
+// take takes so many entries, and counts what was accepted.
+func (w *walk) take(t *testing.T, seed uint64, steps int, met map[string]int) {
+	t.Helper()
+	for range steps {
+		e := w.next()
+		before := w.live
+		w.apply(t, e)
+		if _, r := before.Apply(Entry{Index: before.Index + 1, At: e.At, By: e.By, Command: e.Command}); r.Err == nil {
+			met[w.name(before, e.Command)]++
+		}
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
 }
 
 // name says what an accepted command did to an operation.

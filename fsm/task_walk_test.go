@@ -30,18 +30,7 @@ func TestTaskWalks(t *testing.T) {
 		seeds = 12
 	}
 	for seed := range uint64(seeds) {
-		w := newTaskWalk(t, seed)
-		for range 200 {
-			e := w.next()
-			before := w.live
-			w.apply(t, e)
-			if _, r := before.Apply(Entry{Index: before.Index + 1, At: e.At, By: e.By, Command: e.Command}); r.Err == nil {
-				met[w.name(before, e.Command)]++
-			}
-			if t.Failed() {
-				t.Fatalf("seed %d", seed)
-			}
-		}
+		newTaskWalk(t, seed).take(t, seed, 200, met)
 	}
 	if testing.Short() {
 		return

@@ -86,12 +86,8 @@ func TestNothingMovesIntoWhatMayVanish(t *testing.T) {
 // TestARenameThatFails: a restore is not done while the node runs with what it had, however it came by that.
 func TestARenameThatFails(t *testing.T) {
 	t.Parallel()
-	r := producing(t)
-	r.head(5)
+	r, made, before := backedUp(t)
 	ctx, v := t.Context(), r.vault
-	made := r.backUp(task(1, fsm.KindBackup, fsm.CopiesData, dataID))
-	r.produce()
-	before := r.head(made.Head + 10).HeadNum
 	restore := task(2, fsm.KindRestore, "", dataID)
 	if err := v.Fetch(ctx, restore, quiet); err != nil {
 		t.Fatal(err)

@@ -13,14 +13,20 @@ import (
 	"roundtable/node"
 )
 
-// restored is a rig whose node was just restored, by operation 2, and not settled; head is where it was before.
-func restored(t *testing.T) (r *rig, made fsm.Stored, head uint32) {
+// backedUp is a rig whose node has a backup of its data, and has gone on since, to head.
+func backedUp(t *testing.T) (r *rig, made fsm.Stored, head uint32) {
 	t.Helper()
 	r = producing(t)
 	r.head(5)
 	made = r.backUp(task(1, fsm.KindBackup, fsm.CopiesData, dataID))
 	r.produce()
-	head = r.head(made.Head + 10).HeadNum
+	return r, made, r.head(made.Head + 10).HeadNum
+}
+
+// restored is a rig whose node was just restored, by operation 2, and not settled; head is where it was before.
+func restored(t *testing.T) (r *rig, made fsm.Stored, head uint32) {
+	t.Helper()
+	r, made, head = backedUp(t)
 	restore := task(2, fsm.KindRestore, "", dataID)
 	if err := errors.Join(r.vault.Fetch(t.Context(), restore, quiet), r.vault.Replace(t.Context(), restore, quiet)); err != nil {
 		t.Fatal(err)
@@ -107,12 +113,8 @@ func TestForgetNeverStopsTheNode(t *testing.T) {
 // TestANodeThatCameBack is not restored for its member's own wish.
 func TestANodeThatCameBack(t *testing.T) {
 	t.Parallel()
-	r := producing(t)
-	r.head(5)
+	r, made, before := backedUp(t)
 	ctx, v := t.Context(), r.vault
-	made := r.backUp(task(1, fsm.KindBackup, fsm.CopiesData, dataID))
-	r.produce()
-	before := r.head(made.Head + 10).HeadNum
 	auto := task(2, fsm.KindRestore, "", dataID)
 	auto.Auto = true
 	if err := v.Fetch(ctx, auto, quiet); err != nil {

@@ -463,32 +463,42 @@ func TestSupervisorNeverReplaysBesideAnother(t *testing.T) {
 	}
 }
 
-// TestChildDiesWithItsManager: SIGKILL for the manager must be the end of its node (lease.md, fence pause and L10).
-func TestChildDiesWithItsManager(t *testing.T) {
-	dir := newDir(t, "stubborn")
-	manager := exec.Command(os.Args[0])
-	manager.Env = append(os.Environ(), "NODE_TEST_ROLE=manager", "NODE_TEST_DIR="+dir)
+// underManager starts a manager, another process, with a child, whose pid it returns. kill kills the manager, and fails the test if the
+// child does not go with it.
+func underManager(t *testing.T, env ...string) (manager *exec.Cmd, pid int, kill func(child string)) {
+	t.Helper()
+	manager = exec.Command(os.Args[0])
+	manager.Env = append(append(os.Environ(), "NODE_TEST_ROLE=manager"), env...)
 	out := must[interface{ Read([]byte) (int, error) }](t)(manager.StdoutPipe())
 	if err := manager.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var pid int
 	if _, err := fmt.Fscanf(out, "child %d\n", &pid); err != nil {
 		t.Fatal(err)
 	}
 	fd := must[int](t)(unix.PidfdOpen(pid, 0))
-	defer func() { _ = unix.Close(fd) }()
+	t.Cleanup(func() { _ = unix.Close(fd) })
 	if gone, _ := waitPidfd(t.Context(), fd, 0); gone {
 		t.Fatal("dead too early")
 	}
+	return manager, pid, func(child string) {
+		t.Helper()
+		_ = manager.Process.Kill()
+		_ = manager.Wait()
+		if gone, err := waitPidfd(t.Context(), fd, 10*time.Second); !gone || err != nil {
+			t.Fatal(child, "outlived its manager", err)
+		}
+	}
+}
+
+// TestChildDiesWithItsManager: SIGKILL for the manager must be the end of its node (lease.md, fence pause and L10).
+func TestChildDiesWithItsManager(t *testing.T) {
+	dir := newDir(t, "stubborn")
+	manager, pid, kill := underManager(t, "NODE_TEST_DIR="+dir)
 	if _, err := AcquireLock(dir + "/data"); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), fmt.Sprint("pid ", manager.Process.Pid)) {
 		t.Error(err)
 	}
-	_ = manager.Process.Kill()
-	_ = manager.Wait()
-	if gone, err := waitPidfd(t.Context(), fd, 10*time.Second); !gone || err != nil {
-		t.Fatal("the node outlived its manager", err)
-	}
+	kill("the node")
 	l := must[*Lock](t)(AcquireLock(dir + "/data")) // the lock went with the manager
 	if l.note.Child == nil || l.note.Child.PID != pid || l.Orphan() != 0 {
 		t.Errorf("%+v", l.note)

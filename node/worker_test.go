@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -113,24 +112,6 @@ func TestWorkerIsKilledAtLast(t *testing.T) {
 
 // TestWorkerDiesWithItsManager at the manager's SIGKILL.
 func TestWorkerDiesWithItsManager(t *testing.T) {
-	manager := exec.Command(os.Args[0])
-	manager.Env = append(os.Environ(), "NODE_TEST_ROLE=manager")
-	out := must[interface{ Read([]byte) (int, error) }](t)(manager.StdoutPipe())
-	if err := manager.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var pid int
-	if _, err := fmt.Fscanf(out, "child %d\n", &pid); err != nil {
-		t.Fatal(err)
-	}
-	fd := must[int](t)(unix.PidfdOpen(pid, 0))
-	defer func() { _ = unix.Close(fd) }()
-	if gone, _ := waitPidfd(t.Context(), fd, 0); gone {
-		t.Fatal("dead too early")
-	}
-	_ = manager.Process.Kill()
-	_ = manager.Wait()
-	if gone, err := waitPidfd(t.Context(), fd, 10*time.Second); !gone || err != nil {
-		t.Fatal("the worker outlived its manager", err)
-	}
+	_, _, kill := underManager(t)
+	kill("the worker")
 }

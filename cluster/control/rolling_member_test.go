@@ -17,12 +17,32 @@ import (
 
 // fakeHome is a Home of the model kind: it notes what it is asked, and does what a test says.
 type fakeHome struct {
-	mu    sync.Mutex
+	called
 	view  HomeView
 	sum   string // that the source says; "": it does not answer
+	block func(ctx context.Context, call string, say func(int, string)) error
+}
+
+// called are the calls of a fake that is asked one thing at a time.
+type called struct {
+	mu    sync.Mutex
 	calls []string
 	at    int // calls under way
-	block func(ctx context.Context, call string, say func(int, string)) error
+}
+
+// begin notes a call; the function that it returns ends it.
+func (c *called) begin(call string) (end func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.calls = append(c.calls, call)
+	if c.at++; c.at > 1 {
+		panic("two calls at once: " + call)
+	}
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.at--
+	}
 }
 
 func newFakeHome() *fakeHome {
@@ -30,19 +50,7 @@ func newFakeHome() *fakeHome {
 }
 
 func (h *fakeHome) do(ctx context.Context, call string, say func(int, string)) error {
-	h.mu.Lock()
-	h.calls = append(h.calls, call)
-	h.at++
-	alone := h.at == 1
-	h.mu.Unlock()
-	defer func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.at--
-	}()
-	if !alone {
-		panic("two calls at once")
-	}
+	defer h.begin(call)()
 	return h.block(ctx, call, say)
 }
 

@@ -231,6 +231,21 @@ func (a *app) suffrage(ctx context.Context, id, want string) (missing string, er
 	return id + " is a " + is + " of the raft group", nil
 }
 
+// spans puts those of the flags that were given into a body.
+func spans(body map[string]any, flags map[string]string) error {
+	for name, text := range flags {
+		if text == "" {
+			continue
+		}
+		length, err := span("--"+name, text)
+		if err != nil {
+			return err
+		}
+		body[name] = length
+	}
+	return nil
+}
+
 // span reads a length of time that may be in days, and writes it as the API takes it.
 func span(flag, text string) (string, error) {
 	if n, err := strconv.ParseUint(strings.TrimSuffix(text, "d"), 10, 16); err == nil && strings.HasSuffix(text, "d") {

@@ -222,15 +222,8 @@ func (p planFlags) body(id string) (map[string]any, error) {
 			body[name] = text
 		}
 	}
-	for name, text := range map[string]string{"every": p.every, "keep": p.keep, "jitter": p.jitter, "blackout": p.blackout, "late": p.late, "limit": p.limit} {
-		if text == "" {
-			continue
-		}
-		length, err := span("--"+name, text)
-		if err != nil {
-			return nil, err
-		}
-		body[name] = length
+	if err := spans(body, map[string]string{"every": p.every, "keep": p.keep, "jitter": p.jitter, "blackout": p.blackout, "late": p.late, "limit": p.limit}); err != nil {
+		return nil, err
 	}
 	for name, yes := range map[string]bool{"trial": p.trial, "unknown": p.unknown, "disabled": p.disabled} {
 		if yes {

@@ -20,15 +20,8 @@ func (p *patience) flags(cmd *cobra.Command) {
 // body is what of it goes into a request.
 func (p *patience) body() (map[string]any, error) {
 	body := map[string]any{}
-	for name, text := range map[string]string{"limit": p.limit, "queue": p.queue} {
-		if text == "" {
-			continue
-		}
-		length, err := span("--"+name, text)
-		if err != nil {
-			return nil, err
-		}
-		body[name] = length
+	if err := spans(body, map[string]string{"limit": p.limit, "queue": p.queue}); err != nil {
+		return nil, err
 	}
 	return body, nil
 }
